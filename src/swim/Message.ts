@@ -1,0 +1,154 @@
+/** Everything members say to each other, as one tagged union of check-free schemas.
+ *
+ * PURE. Boundary: shapes only. Bytes are `wire`'s business, ranges are checked there after decoding (`Codec`),
+ * meaning is given by `Swim`. Ask, Sync*, LeftAck and Broadcast are extensions: a receiver may drop them and the
+ * protocol stays correct. */
+import * as Schema from "effect/Schema"
+import { MemberIdSchema, StatusSchema } from "./Member.ts"
+
+const Address = Schema.Struct({ host: Schema.String, port: Schema.Number })
+
+/** Are you there? `target` guards against another node at a reused address. */
+export const Ping = Schema.TaggedStruct("Ping", {
+  seq: Schema.Number,
+  target: MemberIdSchema,
+  from: MemberIdSchema,
+  bootId: Schema.Number
+})
+
+/** Please ping `target` for me; `left` is the time in milliseconds until I judge. */
+export const PingReq = Schema.TaggedStruct("PingReq", {
+  seq: Schema.Number,
+  target: MemberIdSchema,
+  address: Address,
+  from: MemberIdSchema,
+  left: Schema.Number
+})
+
+export const Ack = Schema.TaggedStruct("Ack", { seq: Schema.Number })
+
+/** From a relay: I am well, but the target has not answered me yet. */
+export const Nack = Schema.TaggedStruct("Nack", { seq: Schema.Number })
+
+export const Alive = Schema.TaggedStruct("Alive", {
+  id: MemberIdSchema,
+  bootId: Schema.Number,
+  startedAt: Schema.Number,
+  address: Address,
+  incarnation: Schema.Number,
+  meta: Schema.Uint8Array
+})
+
+export const Suspect = Schema.TaggedStruct("Suspect", {
+  id: MemberIdSchema,
+  bootId: Schema.Number,
+  incarnation: Schema.Number,
+  from: MemberIdSchema
+})
+
+export const Dead = Schema.TaggedStruct("Dead", {
+  id: MemberIdSchema,
+  bootId: Schema.Number,
+  incarnation: Schema.Number,
+  from: MemberIdSchema
+})
+
+export const Left = Schema.TaggedStruct("Left", {
+  id: MemberIdSchema,
+  bootId: Schema.Number,
+  incarnation: Schema.Number
+})
+
+/** I have heard that you leave. */
+export const LeftAck = Schema.TaggedStruct("LeftAck", { bootId: Schema.Number, from: MemberIdSchema })
+
+/** I am about to declare this member dead: do you know anything newer about it? */
+export const Ask = Schema.TaggedStruct("Ask", {
+  id: MemberIdSchema,
+  bootId: Schema.Number,
+  incarnation: Schema.Number,
+  from: MemberIdSchema
+})
+
+/** A keyed gossip value; the lexicographically higher one replaces the lower one. */
+export const Item = Schema.TaggedStruct("Item", { key: Schema.String, value: Schema.Uint8Array })
+
+/** A user broadcast; `seq` counts per origin and run. */
+export const Broadcast = Schema.TaggedStruct("Broadcast", {
+  origin: MemberIdSchema,
+  bootId: Schema.Number,
+  seq: Schema.Number,
+  kind: Schema.String,
+  key: Schema.String,
+  payload: Schema.Uint8Array
+})
+
+/** Opens an exchange over a stream: `hash` covers the whole table; a joiner has nothing and wants everything. */
+export const SyncDigest = Schema.TaggedStruct("SyncDigest", {
+  from: MemberIdSchema,
+  bootId: Schema.Number,
+  join: Schema.Boolean,
+  count: Schema.Number,
+  hash: Schema.Number
+})
+
+/** The answer: who I am and one hash per bucket of names; none when both tables are equal. */
+export const SyncBuckets = Schema.TaggedStruct("SyncBuckets", {
+  from: MemberIdSchema,
+  bootId: Schema.Number,
+  hashes: Schema.Uint8Array
+})
+
+/** The buckets that differ, as a bit set; the states of those buckets follow from both sides. */
+export const SyncWant = Schema.TaggedStruct("SyncWant", { buckets: Schema.Uint8Array, count: Schema.Number })
+
+/** One entry of a table in an exchange; `age` is how long it has had this status, in milliseconds. */
+export const State = Schema.TaggedStruct("State", {
+  id: MemberIdSchema,
+  bootId: Schema.Number,
+  startedAt: Schema.Number,
+  address: Address,
+  incarnation: Schema.Number,
+  status: StatusSchema,
+  age: Schema.Number,
+  meta: Schema.Uint8Array
+})
+
+/** No more states follow from this side. */
+export const SyncEnd = Schema.TaggedStruct("SyncEnd", {})
+
+export const Message = Schema.Union([
+  Ping,
+  PingReq,
+  Ack,
+  Nack,
+  Alive,
+  Suspect,
+  Dead,
+  Left,
+  LeftAck,
+  Ask,
+  Item,
+  Broadcast,
+  SyncDigest,
+  SyncBuckets,
+  SyncWant,
+  State,
+  SyncEnd
+])
+export type Message = typeof Message.Type
+
+export type Ping = typeof Ping.Type
+export type PingReq = typeof PingReq.Type
+export type Alive = typeof Alive.Type
+export type Suspect = typeof Suspect.Type
+export type Dead = typeof Dead.Type
+export type Left = typeof Left.Type
+export type Ask = typeof Ask.Type
+export type Item = typeof Item.Type
+export type Broadcast = typeof Broadcast.Type
+export type State = typeof State.Type
+export type SyncDigest = typeof SyncDigest.Type
+
+export const maxItemBytes = 96
+export const maxKeyBytes = 64
