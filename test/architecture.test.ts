@@ -46,12 +46,14 @@ const examples: ReadonlyArray<Example> = [
       { "src/cli/Run.ts": `const world = () => import("../testing/World.ts")` },
       { "src/node/Node.ts": `import * as Shoal from "../index.ts"` },
       { "src/node/Node.ts": `import * as Entries from "../../test/tools/Entries.ts"` },
+      { "src/node/Node.ts": `import manifest from "../../package.json" with { type: "json" }` },
       { "src/index.ts": `export * as Run from "./cli/Run.ts"` },
       { "src/index.ts": `export * as World from "./testing/World.ts"` }
     ],
     good: [
       { "src/wire/Packet.ts": `import * as Swim from "../swim/Swim.ts"\nimport "./Frame.ts"` },
       { "src/cli/Simulate.ts": `const world = () => import("../testing/World.ts")` },
+      { "src/cli/Version.ts": `import manifest from "../../package.json" with { type: "json" }` },
       { "src/testing/World.ts": `import "../deploy/Rollout.ts"` },
       { "src/index.ts": `export * as Node from "./node/Node.ts"` }
     ]
@@ -103,6 +105,7 @@ const examples: ReadonlyArray<Example> = [
       { "src/swim/Swim.ts": "const now = Date.now()" },
       { "src/swim/Swim.ts": "const now = new Date()" },
       { "src/swim/Prng.ts": "const seed = Math.random()" },
+      { "src/cluster/Reign.ts": "/** PURE. */\nconst now = DateTime.nowUnsafe()" },
       { "src/wire/Packet.ts": "setTimeout(send, 1)" },
       { "src/deploy/Rollout.ts": "/** PURE. */\nconst cwd = process.cwd()" }
     ],

@@ -17,13 +17,13 @@ const longestFunction = 69
 
 const pureEffectModules = new Set(
   [
-    "Array BigInt Boolean Brand ByteSize Chunk Combiner Data Duration Equal Equivalence Filter Function Hash HashMap",
-    "HashSet Iterable Match MutableHashMap MutableHashSet MutableList Newtype NonEmptyIterable Number Option Order",
+    "Array BigInt Boolean Brand ByteSize Chunk Combiner Data DateTime Duration Equal Equivalence Exit Filter Function Hash",
+    "HashMap HashSet Iterable Match MutableHashMap MutableHashSet MutableList Newtype NonEmptyIterable Number Option Order",
     "Ordering Pipeable Predicate Record Reducer Result Schema SchemaGetter SchemaIssue SchemaTransformation SemVer",
     "String Struct Tuple Types UndefinedOr"
   ].join(" ").split(" ")
 )
-const wireEffectModules = new Set(["Cause", "Exit", "encoding/SchemaBinary"])
+const wireEffectModules = new Set(["Cause", "encoding/SchemaBinary"])
 const ambientNames = new Set(
   "Date performance process crypto console fetch setTimeout setInterval setImmediate queueMicrotask".split(" ")
 )
@@ -67,8 +67,9 @@ export const parses: Rule = (files) =>
 export const direction: Rule = eachImport(({ file, lazy, specifier }) => {
   const target = resolve(file, specifier)
   if (target === undefined) return undefined
-  if (!target.startsWith("src/")) return "src imports only src"
   const from = folderOf(file)
+  if (target === "package.json" && from === "cli") return undefined
+  if (!target.startsWith("src/")) return "src imports only src"
   const to = folderOf(target)
   if (from === to) return undefined
   if (to === "testing") {
@@ -116,8 +117,9 @@ export const pureGlobals: Rule = (files) =>
     const used = node.type === "MemberExpression" ? node["object"] : node["callee"]
     if (!isNode(used) || used.type !== "Identifier" || typeof used["name"] !== "string") return undefined
     const property = isNode(node["property"]) ? node["property"]["name"] : undefined
-    const random = used["name"] === "Math" && property === "random"
-    return random || ambientNames.has(used["name"]) ? `a pure module does not use ${used["name"]}` : undefined
+    const ambient = used["name"] === "Math" && property === "random" ||
+      used["name"] === "DateTime" && typeof property === "string" && property.startsWith("now")
+    return ambient || ambientNames.has(used["name"]) ? `a pure module does not use ${used["name"]}` : undefined
   })(files)
 
 export const sizes: Rule = (files) =>
