@@ -1,0 +1,300 @@
+/** From flags and SHOAL_* variables to the configuration of one node.
+ *
+ * Boundary: parses and judges values; it reads no environment, file or clock itself, and opens nothing.
+ * A flag wins over its variable. A failure names the flag or the variable that holds the bad value. PURE. */
+import * as Result from "effect/Result"
+import * as Endpoint from "./Endpoint.ts"
+
+/** What `src/node/Node.ts` needs to run a node. */
+export interface NodeConfig {
+  readonly name: string
+  readonly bind: Endpoint.Endpoint
+  readonly advertise?: Endpoint.Endpoint
+  readonly join: ReadonlyArray<string>
+  readonly http: Endpoint.Endpoint
+  readonly rpc: Endpoint.Endpoint
+  readonly data: Endpoint.Endpoint
+  readonly dataDir: string
+  readonly profile: Profile
+  readonly tags: Record<string, string>
+  readonly release: string
+  readonly label: string
+  readonly logLevel: LogLevel
+}
+
+export type Profile = "lan" | "wan" | "local"
+export const profiles: ReadonlyArray<Profile> = ["lan", "wan", "local"]
+
+export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "none"
+export const logLevels: ReadonlyArray<LogLevel> = ["trace", "debug", "info", "warn", "error", "none"]
+
+export interface Setting {
+  readonly flag: string
+  readonly env: string
+  readonly metavar: string
+  readonly description: string
+  /** Shown in the help. */
+  readonly default?: string
+  /** May be given several times; its variable holds a list separated by commas. */
+  readonly repeated?: true
+}
+
+/** Every setting of `shoal up`, in the order of the help. */
+export const settings = {
+  name: {
+    flag: "name",
+    env: "SHOAL_NAME",
+    metavar: "NAME",
+    description: "Name of the node, unique in the cluster",
+    default: "host name and gossip port"
+  },
+  bind: {
+    flag: "bind",
+    env: "SHOAL_BIND",
+    metavar: "HOST:PORT",
+    description: "Gossip address, UDP and TCP",
+    default: "127.0.0.1:7946"
+  },
+  advertise: {
+    flag: "advertise",
+    env: "SHOAL_ADVERTISE",
+    metavar: "HOST:PORT",
+    description: "Gossip address told to other members",
+    default: "the bound address"
+  },
+  join: {
+    flag: "join",
+    env: "SHOAL_JOIN",
+    metavar: "HOST:PORT",
+    description: "Gossip address of a member to join, retried until it answers; may be repeated",
+    repeated: true
+  },
+  http: {
+    flag: "http",
+    env: "SHOAL_HTTP",
+    metavar: "HOST:PORT",
+    description: "HTTP address for function calls and administration",
+    default: "127.0.0.1:8080"
+  },
+  rpc: {
+    flag: "rpc",
+    env: "SHOAL_RPC",
+    metavar: "HOST:PORT",
+    description: "Control connections between nodes; port 0 takes a free one and advertises it",
+    default: "127.0.0.1:0"
+  },
+  data: {
+    flag: "data",
+    env: "SHOAL_DATA",
+    metavar: "HOST:PORT",
+    description: "Forwarded calls between nodes; port 0 takes a free one and advertises it",
+    default: "127.0.0.1:0"
+  },
+  dataDir: {
+    flag: "data-dir",
+    env: "SHOAL_DATA_DIR",
+    metavar: "DIR",
+    description: "Folder for functions and the reign; one process at a time",
+    default: "~/.shoal/NAME"
+  },
+  profile: {
+    flag: "profile",
+    env: "SHOAL_PROFILE",
+    metavar: "lan|wan|local",
+    description: "Timing of the failure detector",
+    default: "lan"
+  },
+  tag: {
+    flag: "tag",
+    env: "SHOAL_TAG",
+    metavar: "KEY=VALUE",
+    description: "Metadata told to other members; may be repeated",
+    repeated: true
+  },
+  release: {
+    flag: "release",
+    env: "SHOAL_RELEASE",
+    metavar: "VERSION",
+    description: "Release told to other members",
+    default: "the version of this program"
+  },
+  label: {
+    flag: "label",
+    env: "SHOAL_LABEL",
+    metavar: "LABEL",
+    description: "Name of the cluster; nodes with another label are refused",
+    default: "shoal"
+  },
+  logLevel: {
+    flag: "log-level",
+    env: "SHOAL_LOG_LEVEL",
+    metavar: logLevels.join("|"),
+    description: "Least severe log line on stderr",
+    default: "info"
+  }
+} as const satisfies Record<string, Setting>
+
+export type Key = keyof typeof settings
+
+/** Raw values of the flags as given; absent ones are undefined, or empty when repeatable. */
+export type Flags = { readonly [K in Key]?: string | ReadonlyArray<string> | undefined }
+
+export interface Input {
+  readonly flags: Flags
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly hostname: string
+  readonly home: string
+  readonly version: string
+}
+
+export const resolve = (input: Input): Result.Result<NodeConfig, string> =>
+  Result.gen(function*() {
+    const bind = yield* listener(input, "bind", "127.0.0.1:7946")
+    const advertise = yield* target(input, "advertise")
+    const http = yield* listener(input, "http", "127.0.0.1:8080")
+    const rpc = yield* listener(input, "rpc", "127.0.0.1:0")
+    const data = yield* listener(input, "data", "127.0.0.1:0")
+    const join = yield* seeds(input)
+    const name = yield* nodeName(input, bind)
+    const dataDir = yield* folder(input, `${input.home}/.shoal/${name}`)
+    const profile = yield* choice(input, "profile", profiles, "lan")
+    const logLevel = yield* choice(input, "logLevel", logLevels, "info")
+    const tags = yield* tagsOf(input)
+    const release = yield* word(input, "release", input.version)
+    const label = yield* word(input, "label", "shoal")
+    return {
+      name,
+      bind,
+      ...(advertise === undefined ? {} : { advertise }),
+      join,
+      http,
+      rpc,
+      data,
+      dataDir,
+      profile,
+      tags,
+      release,
+      label,
+      logLevel
+    }
+  })
+
+interface Given {
+  readonly text: string
+  /** Where the value came from, for messages. */
+  readonly from: string
+}
+
+const many = ({ flags, env }: Input, key: Key): ReadonlyArray<Given> => {
+  const setting: Setting = settings[key]
+  const flag = flags[key]
+  const given = flag === undefined ? [] : typeof flag === "string" ? [flag] : flag
+  const fromFlag = given.length > 0
+  const variable = env[setting.env]
+  const values = fromFlag ? given : variable === undefined || variable === "" ? [] : [variable]
+  const from = fromFlag ? `--${setting.flag}` : setting.env
+  const split = setting.repeated === true && !fromFlag ? values.flatMap((value) => value.split(",")) : values
+  return split.map((text) => ({ text: text.trim(), from }))
+}
+
+const single = (input: Input, key: Key): Given | undefined => many(input, key).at(-1)
+
+const endpoint = (given: Given): Result.Result<Endpoint.Endpoint, string> =>
+  Result.mapError(Endpoint.parse(given.text), (why) => `${given.from}: ${why}`)
+
+const listener = (input: Input, key: "bind" | "http" | "rpc" | "data", fallback: string) => {
+  const given = single(input, key) ?? { text: fallback, from: `--${settings[key].flag}` }
+  return Result.flatMap(endpoint(given), (at): Result.Result<Endpoint.Endpoint, string> => {
+    if (!Endpoint.isLoopback(at.host)) {
+      return Result.fail(
+        `${given.from}: ${at.host} can be reached from other machines; that needs a cluster key, which this version ` +
+          "does not have, so only loopback addresses are accepted, such as " +
+          Endpoint.format({ ...at, host: "127.0.0.1" })
+      )
+    }
+    return Result.succeed(at.host.toLowerCase() === "localhost" ? { ...at, host: "127.0.0.1" } : at)
+  })
+}
+
+const connectable = (given: Given): Result.Result<Endpoint.Endpoint, string> =>
+  Result.flatMap(
+    endpoint(given),
+    (at) =>
+      at.port === 0
+        ? Result.fail(`${given.from}: "${given.text}" has port 0, which nobody can connect to`)
+        : Result.succeed(at)
+  )
+
+const target = (input: Input, key: "advertise"): Result.Result<Endpoint.Endpoint | undefined, string> => {
+  const given = single(input, key)
+  if (given === undefined) return Result.succeed(undefined)
+  return Result.flatMap(connectable(given), (at) =>
+    Endpoint.isIPv4(at.host) || Endpoint.isIPv6(at.host)
+      ? Result.succeed(at)
+      : Result.fail(`${given.from}: "${at.host}" is a name; members are told an IP address`))
+}
+
+const seeds = (input: Input): Result.Result<ReadonlyArray<string>, string> => {
+  const given = many(input, "join").filter(({ text }) => text !== "")
+  if (given.length > 64) return Result.fail(`${given[0]?.from}: ${given.length} addresses, at most 64 are taken`)
+  return Result.all(given.map((seed) => Result.map(connectable(seed), Endpoint.format)))
+}
+
+const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
+
+const nodeName = (input: Input, bind: Endpoint.Endpoint): Result.Result<string, string> => {
+  const given = single(input, "name")
+  if (given !== undefined) {
+    return namePattern.test(given.text) ? Result.succeed(given.text) : Result.fail(
+      `${given.from}: "${given.text}" is not a node name: 1 to 63 letters, digits, dots, dashes or underscores`
+    )
+  }
+  if (bind.port === 0) {
+    return Result.fail("--name: a node on port 0 needs a name, since the default is made of host name and gossip port")
+  }
+  const host = input.hostname.replace(/[^A-Za-z0-9._-]/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 57)
+  return Result.succeed(`${host === "" ? "node" : host}-${bind.port}`)
+}
+
+const folder = (input: Input, fallback: string): Result.Result<string, string> => {
+  const given = single(input, "dataDir")
+  if (given === undefined) return Result.succeed(fallback)
+  return given.text === "" ? Result.fail(`${given.from}: an empty path`) : Result.succeed(given.text)
+}
+
+const choice = <const A extends string>(input: Input, key: Key, options: ReadonlyArray<A>, fallback: A) => {
+  const given = single(input, key)
+  if (given === undefined) return Result.succeed(fallback)
+  const found = options.find((option) => option === given.text)
+  return found === undefined
+    ? Result.fail(`${given.from}: "${given.text}" is none of ${options.join(", ")}`)
+    : Result.succeed(found)
+}
+
+/** Metadata of a member has 512 bytes for everything; this leaves room for its addresses. */
+const tagBytes = 256
+
+const tagsOf = (input: Input): Result.Result<Record<string, string>, string> => {
+  const tags: Record<string, string> = {}
+  let size = 0
+  for (const { from, text } of many(input, "tag")) {
+    if (text === "") continue
+    const at = text.indexOf("=")
+    const key = text.slice(0, at)
+    if (at < 1 || !/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/.test(key)) {
+      return Result.fail(`${from}: "${text}" is not KEY=VALUE, such as zone=a`)
+    }
+    tags[key] = text.slice(at + 1)
+    size += new TextEncoder().encode(text).length
+    if (size > tagBytes) return Result.fail(`${from}: more than ${tagBytes} bytes of tags`)
+  }
+  return Result.succeed(tags)
+}
+
+const word = (input: Input, key: "release" | "label", fallback: string): Result.Result<string, string> => {
+  const given = single(input, key)
+  if (given === undefined) return Result.succeed(fallback)
+  return /^[\x21-\x7e]{1,64}$/.test(given.text)
+    ? Result.succeed(given.text)
+    : Result.fail(`${given.from}: "${given.text}" is not 1 to 64 printable characters without spaces`)
+}

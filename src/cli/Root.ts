@@ -1,0 +1,137 @@
+/** The command tree. Every command is loaded when it runs, so that a client command starts fast.
+ *
+ * Boundary: declares names, flags and help; what a command does is in the file it names. */
+import * as Effect from "effect/Effect"
+import { Argument, Command, Flag, text, texts, toggle } from "./Cli.ts"
+import { settings } from "./NodeSettings.ts"
+
+const lazily = <M, A, E, R>(
+  load: () => Promise<M>,
+  use: (module: M) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => Effect.flatMap(Effect.promise(load), use)
+
+const client = {
+  server: text({
+    flag: "server",
+    metavar: "URL",
+    description: "HTTP address of a node",
+    default: "http://127.0.0.1:8080",
+    env: "SHOAL_SERVER"
+  }),
+  json: toggle("json", "Print JSON for machines")
+}
+
+const up = Command.make("up", {
+  name: text(settings.name),
+  bind: text(settings.bind),
+  advertise: text(settings.advertise),
+  join: texts(settings.join),
+  http: text(settings.http),
+  rpc: text(settings.rpc),
+  data: text(settings.data),
+  dataDir: text(settings.dataDir),
+  profile: text(settings.profile),
+  tag: texts(settings.tag),
+  release: text(settings.release),
+  label: text(settings.label),
+  logLevel: text(settings.logLevel),
+  json: toggle("json", "Print the line for a ready node as JSON"),
+  dieWithParent: Flag.withHidden(toggle("die-with-parent", "Leave when stdin ends"))
+}, (flags) => lazily(() => import("./Up.ts"), ({ up }) => up(flags))).pipe(
+  Command.withDescription("Start a node in this process"),
+  Command.withExamples([
+    { command: "shoal up", description: "The first node" },
+    {
+      command: "shoal up --bind 127.0.0.1:7947 --http 127.0.0.1:8081 --join 127.0.0.1:7946",
+      description: "A second one on the same machine"
+    }
+  ])
+)
+
+const members = Command.make("members", client, (flags) => lazily(() => import("./Query.ts"), (_) => _.members(flags)))
+  .pipe(
+    Command.withDescription("List the members of the cluster, with role and status")
+  )
+
+const status = Command.make("status", client, (flags) => lazily(() => import("./Query.ts"), (_) => _.status(flags)))
+  .pipe(
+    Command.withDescription("Show who is master and how the cluster looks from one node")
+  )
+
+const functions = Command.make(
+  "functions",
+  client,
+  (flags) => lazily(() => import("./Query.ts"), (_) => _.functions(flags))
+).pipe(Command.withDescription("List the functions and where they are warm"))
+
+const deploy = Command.make("deploy", {
+  path: Argument.String("path").pipe(Argument.withDescription("A .ts or .js file, or a folder")),
+  name: text({ flag: "name", metavar: "NAME", description: "Name of the function", default: "the file's name" }),
+  env: texts({ flag: "env", metavar: "NAME=VALUE", description: "Variable for the function; may be repeated" }),
+  timeout: text({
+    flag: "timeout",
+    metavar: "DURATION",
+    description: "Limit of one call, such as 500ms",
+    default: "30s"
+  }),
+  memory: text({ flag: "memory", metavar: "MIB", description: "Limit of memory per instance", default: "128" }),
+  concurrency: text({ flag: "concurrency", metavar: "N", description: "Calls at a time per instance", default: "100" }),
+  instances: text({ flag: "instances", metavar: "N", description: "Instances per node", default: "4" }),
+  ...client
+}, (flags) => lazily(() => import("./Deploy.ts"), (_) => _.deploy(flags))).pipe(
+  Command.withDescription("Bundle a function and give it to the cluster"),
+  Command.withExamples([{ command: "shoal deploy hello.ts", description: "Then call /function/hello on any node" }])
+)
+
+const remove = Command.make("remove", {
+  name: Argument.String("name").pipe(Argument.withDescription("Name of the function")),
+  ...client
+}, (flags) => lazily(() => import("./Deploy.ts"), (_) => _.remove(flags))).pipe(
+  Command.withDescription("Remove a function and all its versions")
+)
+
+const invoke = Command.make("invoke", {
+  name: Argument.String("name").pipe(Argument.withDescription("NAME, NAME:ALIAS or NAME@VERSION")),
+  data: text({ flag: "data", metavar: "TEXT", description: "Body of the call, which makes it a POST" }),
+  path: text({ flag: "path", metavar: "PATH", description: "Path and query below the function", default: "/" }),
+  method: text({ flag: "method", metavar: "METHOD", description: "HTTP method", default: "GET, or POST with --data" }),
+  ...client
+}, (flags) => lazily(() => import("./Invoke.ts"), (_) => _.invoke(flags))).pipe(
+  Command.withDescription("Call a function and print its answer"),
+  Command.withExamples([{ command: "shoal invoke hello --data '{\"name\":\"Ada\"}'" }])
+)
+
+const leave = Command.make("leave", client, (flags) => lazily(() => import("./Deploy.ts"), (_) => _.leave(flags))).pipe(
+  Command.withDescription("Ask a node to leave the cluster and end")
+)
+
+const dev = Command.make("dev", {
+  files: Argument.String("files").pipe(Argument.variadic(), Argument.withDescription("Functions to deploy")),
+  nodes: text({ flag: "nodes", metavar: "N", description: "How many nodes, 1 to 32", default: "3" }),
+  port: text({
+    flag: "port",
+    metavar: "PORT",
+    description: "HTTP port of the first node, the others follow; ports in use are skipped",
+    default: "8080"
+  }),
+  dataDir: text({
+    flag: "data-dir",
+    metavar: "DIR",
+    description: "Folder for the nodes' data, kept at the end",
+    default: "a temporary one"
+  }),
+  logLevel: text({
+    ...settings.logLevel,
+    description: "Least severe log line of the nodes on stderr",
+    default: "warn"
+  }),
+  json: toggle("json", "Print one JSON object per change")
+}, (flags) => lazily(() => import("./Dev.ts"), ({ dev }) => dev(flags))).pipe(
+  Command.withDescription("Run a local cluster of real processes, with functions, until Ctrl-C"),
+  Command.withExamples([{ command: "shoal dev --nodes 5 hello.ts" }])
+)
+
+export const command = Command.make("shoal").pipe(
+  Command.withDescription("SWIM membership and a function engine without a database"),
+  Command.withSubcommands([up, dev, members, status, functions, deploy, remove, invoke, leave])
+)

@@ -1,0 +1,49 @@
+/** `shoal up`: one node in this process, until it is asked to leave.
+ *
+ * Says one line when it takes requests. With --die-with-parent (for `shoal dev`) it also leaves when stdin ends, so that
+ * no node outlives the process that started it.
+ * Boundary: `NodeSettings` judges the flags, `src/node` is the node. */
+import * as Effect from "effect/Effect"
+import * as Formatter from "effect/Formatter"
+import * as Result from "effect/Result"
+import { CommandError, UsageError } from "./Failure.ts"
+import * as NodeSettings from "./NodeSettings.ts"
+import { type Ready, Session } from "./Session.ts"
+
+export interface UpFlags extends NodeSettings.Flags {
+  readonly json: boolean
+  readonly dieWithParent: boolean
+}
+
+/** A node whose parent is gone has nobody to wait for it: it may say goodbye, but not for long. */
+const orphanLimit = "2 seconds"
+
+export const up = Effect.fn("Up.up")(function*(flags: UpFlags) {
+  const session = yield* Session
+  const { env, home, hostname, version } = session
+  const resolved = NodeSettings.resolve({ flags, env, hostname, home, version })
+  if (Result.isFailure(resolved)) return yield* new UsageError({ message: resolved.failure })
+  const config = resolved.success
+  const node = yield* session.loadNode
+  yield* session.serving
+  const fork = Effect.runForkWith(yield* Effect.context<never>())
+  const say = (ready: Ready) => {
+    const line = flags.json ? Formatter.formatJson({ event: "ready", ...ready }) : describe(ready)
+    fork(session.print(`${line}\n`))
+  }
+  const running = node.run(config, say).pipe(
+    Effect.mapError(({ message }) => new CommandError({ message: `${config.name} cannot run: ${message}` }))
+  )
+  yield* flags.dieWithParent ? Effect.raceFirst(running, orphaned(session)) : running
+})
+
+const describe = (ready: Ready): string =>
+  `${ready.name} is ready: gossip ${ready.gossip}, http ${withScheme(ready.http)}`
+
+const withScheme = (address: string): string => address.startsWith("http") ? address : `http://${address}`
+
+const orphaned = (session: Session["Service"]): Effect.Effect<void> =>
+  Effect.andThen(
+    session.parentGone,
+    Effect.forkDetach(Effect.andThen(Effect.sleep(orphanLimit), session.abandon))
+  )
