@@ -16,15 +16,15 @@ export const Kind = Schema.Literals(["control", "data"])
 export type Kind = typeof Kind.Type
 
 export const Hello = Schema.Struct({
-  min: Schema.Number,
-  max: Schema.Number,
+  min: Schema.Int,
+  max: Schema.Int,
   kind: Kind,
   /** clusters with different labels never talk */
   label: Schema.String,
   id: Schema.String,
-  bootId: Schema.Number,
+  bootId: Schema.Int,
   /** epoch of the reign the sender obeys, 0 if none */
-  epoch: Schema.Number,
+  epoch: Schema.Int,
   /** RPC serializations in order of preference, or the one chosen in the answer */
   serializations: Schema.Array(Schema.String),
   /** set in an answer that refuses */

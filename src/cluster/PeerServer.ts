@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as NetAddress from "effect/net/NetAddress"
-import * as RpcSerialization from "effect/rpc/RpcSerialization"
+import type * as RpcSerialization from "effect/rpc/RpcSerialization"
 import * as Socket from "effect/socket/Socket"
 import * as SocketServer from "effect/socket/SocketServer"
 import { Transport, type TransportError } from "../membership/Transport.ts"
@@ -65,8 +65,10 @@ export const layer = (options: {
         if (open >= limit) return yield* refuse("too many connections", remote)
         open++
         yield* greet(options.self, handlers, socket).pipe(
-          Effect.catchTag("HelloRejected", (error) => refuse(error.reason, remote)),
-          Effect.catchTag("SocketError", () => refuse("closed before its hello", remote)),
+          Effect.catchTags({
+            HelloRejected: (error) => refuse(error.reason, remote),
+            SocketError: () => refuse("closed before its hello", remote)
+          }),
           Effect.scoped,
           Effect.ensuring(Effect.sync(() => open--))
         )

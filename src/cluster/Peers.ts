@@ -146,8 +146,10 @@ const open = Effect.fnUntraced(function*(self: Self, key: string): Effect.fn.Ret
   const writer = yield* socket.writer
   yield* Effect.mapError(writer.write(Hello.toBytes(own)), fromSocket)
   const answer = yield* readHello(reader.pull).pipe(
-    Effect.catchTag("HelloRejected", (error) => Effect.fail(unavailable("Incompatible", error.reason))),
-    Effect.catchTag("SocketError", (error) => Effect.fail(fromSocket(error))),
+    Effect.catchTags({
+      HelloRejected: (error) => Effect.fail(unavailable("Incompatible", error.reason)),
+      SocketError: (error) => Effect.fail(fromSocket(error))
+    }),
     Effect.timeoutOrElse({
       duration: helloTimeout,
       orElse: () => Effect.fail(unavailable("Timeout", "no hello"))

@@ -111,7 +111,7 @@ export class SimNet {
     host.state = "down"
     host.datagrams.clear()
     host.listeners.clear()
-    for (const stream of [...host.streams]) stream.reset("killed")
+    for (const stream of Array.from(host.streams)) stream.reset("killed")
     host.held = []
   }
 

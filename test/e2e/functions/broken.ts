@@ -1,0 +1,3 @@
+export default (request: Request) => {
+  return new Response("unbalanced"
+}

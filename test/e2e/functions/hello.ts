@@ -1,0 +1,2 @@
+export default (request: Request): Response =>
+  new Response(`hello ${new URL(request.url).searchParams.get("name") ?? "you"}\n`)
