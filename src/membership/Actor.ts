@@ -1,0 +1,151 @@
+/** One turn of the membership: inputs into the pure core, its outputs into batches.
+ *
+ * Job: translates mail into the core's inputs and the core's outputs into what the shell has to do at the end of the
+ * turn: datagrams to send, streams to open, events to tell, one moment to wake up.
+ * Boundary: decides nothing and performs nothing; `Membership` runs the loop and the effects. One fiber calls it.
+ * Invariants: M5, M6. */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import type { Address } from "../swim/Member.ts"
+import type { Message } from "../swim/Message.ts"
+import * as Swim from "../swim/Swim.ts"
+import type { Counters } from "./Metrics.ts"
+import type { StreamInput, Streams } from "./Streams.ts"
+import type { Incoming, Outgoing } from "./Transport.ts"
+
+/** What the actor's mailbox holds. */
+export type Mail =
+  | { readonly _tag: "Datagrams"; readonly batch: NonEmptyReadonlyArray<Incoming> }
+  | { readonly _tag: "Command"; readonly command: Swim.Command }
+  | { readonly _tag: "Wake" }
+  | StreamInput
+
+/** Datagrams to messages and back. */
+export interface Packets {
+  readonly encode: (messages: ReadonlyArray<Message>) => Uint8Array
+  /** Appends what `bytes` hold to `out`; a text says why they were refused. */
+  readonly decode: (bytes: Uint8Array, out: Array<Message>) => string | undefined
+}
+
+export class Actor {
+  readonly swim: Swim.Swim
+  /** datagrams to send at the end of the turn */
+  datagrams: Array<Outgoing> = []
+  /** streams to dial at the end of the turn */
+  dials: Array<{ readonly stream: number; readonly to: Address }> = []
+  /** events to log and act upon at the end of the turn; subscribers were already told */
+  events: Array<Swim.Event> = []
+  /** when the core wants to be woken, monotonic milliseconds */
+  timerAt = Infinity
+  private readonly out: Array<Swim.Output> = []
+  private readonly packets: Packets
+  private readonly streams: Streams
+  private readonly counters: Counters
+  private readonly publish: (event: Swim.Event) => void
+
+  constructor(options: {
+    readonly swim: Swim.Swim
+    readonly packets: Packets
+    readonly streams: Streams
+    readonly counters: Counters
+    /** called inside the step that caused the event, so that snapshots and events never cross */
+    readonly publish: (event: Swim.Event) => void
+  }) {
+    this.swim = options.swim
+    this.packets = options.packets
+    this.streams = options.streams
+    this.counters = options.counters
+    this.publish = options.publish
+  }
+
+  /** Takes all mail of a turn; returns how many datagrams it held. */
+  take(mails: ReadonlyArray<Mail>, now: number): number {
+    let datagrams = 0
+    for (const mail of mails) {
+      switch (mail._tag) {
+        case "Datagrams": {
+          for (const datagram of mail.batch) this.receive(datagram, now)
+          datagrams += mail.batch.length
+          break
+        }
+        case "Command": {
+          this.step({ _tag: "Command", now, command: mail.command })
+          break
+        }
+        case "StreamClosed": {
+          this.step({ ...mail, now })
+          this.streams.close(mail.stream)
+          break
+        }
+        case "StreamOpened":
+        case "StreamReceived": {
+          this.step({ ...mail, now })
+          break
+        }
+        case "Wake":
+          break
+      }
+    }
+    return datagrams
+  }
+
+  /** Tells the core that its moment has come; false when it has not. */
+  fire(now: number): boolean {
+    if (now < this.timerAt) return false
+    this.timerAt = Infinity
+    this.step({ _tag: "TimerFired", now })
+    return true
+  }
+
+  /** Tells the core that everything received so far has been processed. */
+  drained(now: number): void {
+    this.step({ _tag: "Drained", now })
+  }
+
+  private receive(datagram: Incoming, now: number): void {
+    const { counters } = this
+    counters.datagramsIn++
+    counters.bytesIn += datagram.payload.length
+    const messages: Array<Message> = []
+    const refused = this.packets.decode(datagram.payload, messages)
+    if (refused !== undefined) counters.reject(refused)
+    if (messages.length > 0) this.step({ _tag: "Received", now, from: datagram.from, messages })
+  }
+
+  private step(input: Swim.Input): void {
+    const { out } = this
+    Swim.step(this.swim, input, out)
+    for (const output of out) this.interpret(output)
+    out.length = 0
+  }
+
+  private interpret(output: Swim.Output): void {
+    switch (output._tag) {
+      case "Send": {
+        const payload = this.packets.encode(output.messages)
+        this.counters.datagramsOut++
+        this.counters.bytesOut += payload.length
+        this.datagrams.push({ payload, to: output.to })
+        return
+      }
+      case "SetTimer": {
+        this.timerAt = output.at
+        return
+      }
+      case "OpenStream": {
+        this.dials.push({ stream: output.stream, to: output.to })
+        return
+      }
+      case "StreamSend":
+        return this.streams.send(output.stream, output.messages, output.end)
+      case "CloseStream":
+        return this.streams.close(output.stream)
+      case "Rejected":
+        return this.counters.reject(output.reason)
+      case "Notify": {
+        this.publish(output.event)
+        this.events.push(output.event)
+        return
+      }
+    }
+  }
+}

@@ -1,0 +1,390 @@
+/** The loops of one member: what runs between the pure core and the network.
+ *
+ * Job: opens the sockets, runs the actor, the reader, the sender, the acceptor and the sleeper, performs what the actor
+ * left for the end of its turn, and supervises: the first loop that dies ends all of them, visibly.
+ * Boundary: `Actor` translates, `Membership` is the face. Invariants: M5. */
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberSet from "effect/FiberSet"
+import * as Metric from "effect/Metric"
+import * as Queue from "effect/Queue"
+import * as Random from "effect/Random"
+import * as Scope from "effect/Scope"
+import * as Member from "../swim/Member.ts"
+import * as Swim from "../swim/Swim.ts"
+import { Actor, type Mail } from "./Actor.ts"
+import * as Alarm from "./Alarm.ts"
+import { Changes } from "./Changes.ts"
+import { type Config, WireCodec } from "./Config.ts"
+import * as Discovery from "./Discovery.ts"
+import * as Metrics from "./Metrics.ts"
+import { Streams } from "./Streams.ts"
+import * as Transport from "./Transport.ts"
+import * as Wire from "./Wire.ts"
+
+/** What `Membership` shows of a running member. */
+export interface Shell {
+  readonly swim: Swim.Swim
+  readonly changes: Changes
+  readonly counters: Metrics.Counters
+  readonly statistics: () => Metrics.Statistics
+  readonly post: (mail: Mail) => Effect.Effect<void>
+  readonly signals: Signals
+  /** Stops all loops, after what is queued was sent; idempotent. */
+  readonly stop: Effect.Effect<void>
+}
+
+/** Moments that others wait for. A dead loop fails all of them with its cause. */
+export interface Signals {
+  readonly ready: Deferred.Deferred<void>
+  readonly left: Deferred.Deferred<void>
+  /** fails with the member that has our name */
+  readonly conflict: Deferred.Deferred<never, Member.Member>
+}
+
+/** Polling for further datagrams before a suspicion is judged: at most so many turns ... */
+const maxDrainTurns = 100
+/** ... and this long. */
+const maxDrainMs = 250
+/** Batches that wait for a slow socket; beyond it the oldest are lost like datagrams. */
+const maxUnsentBatches = 256
+/** How long the last batches may take when the membership stops. */
+const flushMs = 500
+/** Tries to find one port that is free for datagrams and streams. */
+const portTries = 16
+
+export const make = Effect.fnUntraced(function*(config: Config) {
+  const clock = yield* Clock.Clock
+  const codec = yield* WireCodec
+  const transport = yield* Transport.Transport
+  const running = yield* Scope.make()
+  yield* Effect.addFinalizer(() => Scope.close(running, Exit.void))
+  const sockets = yield* open(transport, config).pipe(Scope.provide(running))
+  const mailbox = yield* Queue.bounded<Mail, Cause.Done>(config.mailbox)
+  // After a loop died the mailbox carries its cause: whoever posts hears of it. After a stop mail is ignored.
+  const post = (mail: Mail): Effect.Effect<void> =>
+    Effect.flatMap(
+      Queue.offer(mailbox, mail),
+      (taken) => taken ? Effect.void : Effect.catchTag(Effect.asVoid(Queue.clear(mailbox)), "Done", () => Effect.void)
+    )
+  const counters = new Metrics.Counters()
+  const streams = new Streams({
+    transport,
+    framing: Wire.framing(codec),
+    counters,
+    scope: running,
+    maxStreams: config.params.maxStreams,
+    maxBytes: config.maxStreamBytes,
+    timeoutMs: config.params.streamTimeout,
+    openTimeoutMs: config.dialTimeoutMs,
+    post
+  })
+  const swim = Swim.make({
+    self: {
+      id: config.name,
+      bootId: yield* Random.nextIntBetween(1, Member.maxBootId),
+      startedAt: clock.currentTimeMillisUnsafe(),
+      address: { ...(config.advertise ?? sockets.address), port: config.advertise?.port || sockets.address.port },
+      meta: config.metadata.slice()
+    },
+    params: config.params,
+    seed: yield* Random.nextIntBetween(0, 0xffffffff),
+    now: Alarm.monotonicMillis(clock),
+    sizeOf: Wire.sizeOf(codec),
+    packetOverhead: Wire.packetOverhead
+  })
+  const changes = new Changes({
+    capacity: config.changesBuffer,
+    snapshot: () => ({ _tag: "Snapshot", members: Swim.members(swim), items: Swim.items(swim) })
+  })
+  const actor = new Actor({
+    swim,
+    packets: Wire.packets(codec),
+    streams,
+    counters,
+    publish: (event) => publish(changes, counters, event)
+  })
+  const signals: Signals = {
+    ready: yield* Deferred.make<void>(),
+    left: yield* Deferred.make<void>(),
+    conflict: yield* Deferred.make<never, Member.Member>()
+  }
+  if (config.seeds.length === 0) Deferred.doneUnsafe(signals.ready, Exit.void)
+  else yield* post({ _tag: "Command", command: { _tag: "Join", seeds: config.seeds } })
+  yield* post({ _tag: "Wake" }) // the first turn arms the first timer
+
+  const outbox = yield* Queue.sliding<NonEmptyReadonlyArray<Transport.Outgoing>, Cause.Done>(maxUnsentBatches)
+  const alarm = Alarm.make({ clock, scope: running, ring: () => Queue.offerUnsafe(mailbox, { _tag: "Wake" }) })
+  const loops = yield* FiberSet.make<void, Transport.TransportError>().pipe(Scope.provide(running))
+  yield* FiberSet.run(loops, turns({ actor, alarm, clock, counters, mailbox, outbox, signals, streams }))
+  yield* FiberSet.run(loops, read(sockets.datagrams, post))
+  const sender = yield* FiberSet.run(loops, send(sockets.datagrams, outbox))
+  yield* FiberSet.run(loops, sockets.listener.run((socket, remote) => streams.accept(socket, remote)))
+
+  const stop = yield* Effect.cached(
+    Queue.end(mailbox).pipe(
+      Effect.andThen(Queue.end(outbox)),
+      Effect.andThen(Fiber.await(sender)),
+      Effect.timeoutOption(flushMs),
+      Effect.andThen(Scope.close(running, Exit.void)),
+      Effect.andThen(Effect.sync(() => changes.end(Cause.fail(Cause.Done()))))
+    )
+  )
+  yield* Effect.addFinalizer(() => Effect.sync(() => changes.end(Cause.fail(Cause.Done()))))
+  yield* supervise(loops, signals, changes, mailbox, running)
+  const shell: Shell = {
+    swim,
+    changes,
+    counters,
+    post,
+    signals,
+    stop,
+    statistics: () => ({
+      ...numbers(counters),
+      datagramsDropped: sockets.datagrams.dropped(),
+      streamsOpen: streams.open,
+      resyncs: changes.resyncs,
+      mailbox: Queue.sizeUnsafe(mailbox)
+    })
+  }
+  yield* Metrics.register({
+    counters,
+    membersByStatus: () => countByStatus(swim),
+    mailbox: () => Queue.sizeUnsafe(mailbox),
+    score: () => Swim.health(swim).score,
+    dropped: sockets.datagrams.dropped
+  })
+  return shell
+})
+
+interface Sockets {
+  readonly datagrams: Transport.Datagrams
+  readonly listener: Transport.Listener
+  readonly address: Member.Address
+}
+
+/** Opens datagrams and streams on one port; with port 0 on one that is free for both. */
+const open = Effect.fnUntraced(function*(
+  transport: Transport.Transport["Service"],
+  config: Config
+): Effect.fn.Return<Sockets, Transport.TransportError, Scope.Scope> {
+  const scope = yield* Effect.scope
+  for (let attempt = 1;; attempt++) {
+    const both = yield* Scope.fork(scope)
+    const exit = yield* Effect.exit(
+      Effect.gen(function*() {
+        const datagrams = yield* transport.datagrams(config.bind)
+        const listener = yield* transport.listen({ host: config.bind.host, port: datagrams.address.port })
+        return { datagrams, listener, address: { host: config.bind.host, port: datagrams.address.port } }
+      }).pipe(Scope.provide(both))
+    )
+    if (Exit.isSuccess(exit)) return exit.value
+    yield* Scope.close(both, exit)
+    const error = Exit.findErrorOption(exit)
+    const taken = error._tag === "Some" && error.value.reason === "AddressInUse"
+    if (!(taken && config.bind.port === 0 && attempt < portTries)) return yield* exit
+  }
+})
+
+/** Reads datagrams into the mailbox; while that is full, the socket's own buffer fills and drops. */
+const read = (
+  datagrams: Transport.Datagrams,
+  post: (mail: Mail) => Effect.Effect<void>
+): Effect.Effect<never, Transport.TransportError> =>
+  datagrams.pull.pipe(
+    Effect.flatMap((batch) => post({ _tag: "Datagrams", batch })),
+    Effect.forever({ disableYield: true })
+  )
+
+/** Sends what each turn produced, so that a slow socket never delays the actor. */
+const send = (
+  datagrams: Transport.Datagrams,
+  outbox: Queue.Dequeue<NonEmptyReadonlyArray<Transport.Outgoing>, Cause.Done>
+): Effect.Effect<void> =>
+  Queue.take(outbox).pipe(
+    Effect.flatMap(datagrams.sendAll),
+    Effect.forever({ disableYield: true }),
+    Effect.catchTag("Done", () => Effect.void)
+  )
+
+interface Loop {
+  readonly actor: Actor
+  readonly alarm: Alarm.Alarm
+  readonly clock: Clock.Clock
+  readonly counters: Metrics.Counters
+  readonly mailbox: Queue.Dequeue<Mail, Cause.Done>
+  readonly outbox: Queue.Enqueue<NonEmptyReadonlyArray<Transport.Outgoing>, Cause.Done>
+  readonly signals: Signals
+  readonly streams: Streams
+}
+
+/** The actor's fiber: waits for mail, takes all of it, then does what came out. */
+const turns = Effect.fnUntraced(function*(loop: Loop): Effect.fn.Return<void> {
+  const { actor, clock, counters, mailbox } = loop
+  const reports = new Discovery.SeedReports()
+  while (true) {
+    const mails = yield* Effect.catchTag(Queue.takeAll(mailbox), "Done", () => Effect.succeed(undefined))
+    if (mails === undefined) return
+    counters.turns++
+    const now = Alarm.monotonicMillis(clock)
+    actor.take(mails, now)
+    if (actor.fire(now)) {
+      yield* perform(loop, reports)
+      yield* drain(loop, now)
+    }
+    yield* perform(loop, reports)
+  }
+})
+
+/** Takes mail until one poll turn brought no datagram, then lets the core judge its suspicions. */
+const drain = Effect.fnUntraced(function*(loop: Loop, start: number): Effect.fn.Return<void> {
+  const { actor, clock, mailbox } = loop
+  let now = start
+  for (let turn = 0; turn < maxDrainTurns && now - start < maxDrainMs; turn++) {
+    yield* Effect.yieldNow // one turn of the event loop: the kernel's datagrams reach the mailbox
+    const mails = yield* Queue.clear(mailbox)
+    now = Alarm.monotonicMillis(clock)
+    if (actor.take(mails, now) === 0) break
+  }
+  actor.drained(now)
+})
+
+/** Does what the turn asked for. */
+const perform = Effect.fnUntraced(function*(loop: Loop, reports: Discovery.SeedReports): Effect.fn.Return<void> {
+  const { actor, alarm, clock, outbox, signals, streams } = loop
+  const [first, ...rest] = actor.datagrams
+  if (first !== undefined) {
+    actor.datagrams = []
+    Queue.offerUnsafe(outbox, [first, ...rest])
+  }
+  if (actor.dials.length > 0) {
+    const dials = actor.dials
+    actor.dials = []
+    for (const { stream, to } of dials) yield* streams.dial(stream, to)
+  }
+  if (actor.events.length > 0) {
+    const events = actor.events
+    actor.events = []
+    for (const event of events) yield* report(event, signals, reports, Alarm.monotonicMillis(clock))
+  }
+  yield* alarm.arm(actor.timerAt)
+})
+
+/** Tells subscribers; runs inside the core's step. */
+const publish = (changes: Changes, counters: Metrics.Counters, event: Swim.Event): void => {
+  switch (event._tag) {
+    case "Suspected":
+      counters.suspicionsRaised++
+      return changes.publish(event)
+    case "Refuted":
+      counters.suspicionsRefuted++
+      return changes.publish(event)
+    case "Failed":
+      counters.suspicionsConfirmed++
+      return changes.publish(event)
+    case "Joined":
+    case "Updated":
+    case "Left":
+    case "Replaced":
+    case "ItemChanged":
+      return changes.publish(event)
+  }
+}
+
+/** One log line per change of state, and the signals that others wait for. */
+const report = (
+  event: Swim.Event,
+  signals: Signals,
+  reports: Discovery.SeedReports,
+  now: number
+): Effect.Effect<void> => {
+  switch (event._tag) {
+    case "Joined":
+      return Effect.annotateLogs(Effect.logInfo("Member joined"), describe(event.member))
+    case "Updated":
+      return Effect.annotateLogs(Effect.logInfo("Member updated"), describe(event.member))
+    case "Suspected":
+      return Effect.annotateLogs(Effect.logWarning("Member suspected"), describe(event.member))
+    case "Refuted":
+      return Effect.annotateLogs(Effect.logInfo("Suspicion refuted"), describe(event.member))
+    case "Failed":
+      return Effect.annotateLogs(Effect.logWarning("Member failed"), describe(event.member))
+    case "Left":
+      return Effect.annotateLogs(Effect.logInfo("Member left"), describe(event.member))
+    case "Replaced":
+      return Effect.annotateLogs(Effect.logInfo("Member replaced"), describe(event.member))
+    case "ItemChanged":
+      return Effect.annotateLogs(Effect.logDebug("Item changed"), { key: event.key })
+    case "NameConflict":
+      Deferred.doneUnsafe(signals.conflict, Exit.fail(event.other))
+      return Effect.annotateLogs(Effect.logError("Name taken by an older member"), describe(event.other))
+    case "LeaveDone":
+      Deferred.doneUnsafe(signals.left, Exit.void)
+      return Effect.annotateLogs(Effect.logInfo("Left the cluster"), { acknowledged: event.acknowledged })
+    case "JoinDone":
+      Deferred.doneUnsafe(signals.ready, Exit.void)
+      return Effect.annotateLogs(Effect.logInfo("Joined the cluster"), { contacted: event.contacted })
+    case "JoinRetry": {
+      const seed = Transport.formatAddress(event.seed)
+      if (!reports.due(seed, now)) return Effect.void
+      return Effect.annotateLogs(Effect.logWarning("Seed cannot be reached, retrying"), { seed, error: event.error })
+    }
+    default:
+      return Effect.void
+  }
+}
+
+const describe = (member: Member.Member) => ({
+  member: member.id,
+  address: Transport.formatAddress(member.address),
+  incarnation: member.incarnation
+})
+
+/** Ends everything, visibly, when a loop dies. */
+const supervise = Effect.fnUntraced(function*(
+  loops: FiberSet.FiberSet<void, Transport.TransportError>,
+  signals: Signals,
+  changes: Changes,
+  mailbox: Queue.Enqueue<Mail, Cause.Done>,
+  running: Scope.Closeable
+) {
+  const died = Effect.fnUntraced(function*(cause: Cause.Cause<Transport.TransportError>) {
+    if (Cause.hasInterruptsOnly(cause)) return // stopped
+    yield* Effect.logFatal("Membership died", cause)
+    yield* Metric.update(Metrics.failures, 1)
+    const defect = Cause.die(Cause.squash(cause))
+    Deferred.doneUnsafe(signals.ready, Exit.failCause(defect))
+    Deferred.doneUnsafe(signals.left, Exit.failCause(defect))
+    Deferred.doneUnsafe(signals.conflict, Exit.failCause(defect))
+    changes.end(defect)
+    Queue.failCauseUnsafe(mailbox, defect)
+    yield* Scope.close(running, Exit.failCause(defect))
+  })
+  yield* Effect.forkScoped(Effect.catchCause(FiberSet.join(loops), died))
+})
+
+const numbers = (counters: Metrics.Counters) => ({
+  datagramsIn: counters.datagramsIn,
+  datagramsOut: counters.datagramsOut,
+  bytesIn: counters.bytesIn,
+  bytesOut: counters.bytesOut,
+  streamsAccepted: counters.streamsAccepted,
+  streamsDialed: counters.streamsDialed,
+  streamsFailed: counters.streamsFailed,
+  suspicionsRaised: counters.suspicionsRaised,
+  suspicionsRefuted: counters.suspicionsRefuted,
+  suspicionsConfirmed: counters.suspicionsConfirmed,
+  turns: counters.turns,
+  rejected: Object.fromEntries(counters.rejected)
+})
+
+const countByStatus = (swim: Swim.Swim): Record<Member.Status, number> => {
+  const counts = { alive: 0, suspect: 0, dead: 0, left: 0 }
+  for (const member of Swim.members(swim)) counts[member.status]++
+  return counts
+}

@@ -1,0 +1,180 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Cause from "effect/Cause"
+import * as Option from "effect/Option"
+import * as Socket from "effect/socket/Socket"
+import { Cluster, type Node } from "./Cluster.ts"
+
+const seed = ["10.0.0.1:7946"]
+
+/** `count` members that joined through the first. */
+const joined = (cluster: Cluster, count: number): readonly [Node, Node, ...Array<Node>] => {
+  const member = (i: number) => cluster.start(`n${i}`, `10.0.0.${i}`, i === 1 ? {} : { join: seed })
+  const nodes: [Node, Node, ...Array<Node>] = [member(1), member(2)]
+  for (let i = 3; i <= count; i++) nodes.push(member(i))
+  cluster.agree(nodes, nodes.map((node) => `${node.name}:alive`), 10_000)
+  return nodes
+}
+
+const last = (nodes: readonly [Node, Node, ...Array<Node>]): Node => nodes.at(-1) ?? nodes[1]
+
+const tags = (node: Node): Array<string> =>
+  node.changes.map((change) => "member" in change ? `${change._tag} ${change.member.id}` : change._tag)
+
+describe("Membership on a simulated network", () => {
+  it("lets five members that join through one seed see each other", () => {
+    const cluster = new Cluster()
+    const nodes = joined(cluster, 5)
+    for (const node of nodes) {
+      assert.strictEqual(tags(node)[0], "Snapshot")
+      cluster.run(node.service.ready, 1)
+    }
+  })
+
+  it("shows a killed member as failed at all others", () => {
+    const cluster = new Cluster()
+    const nodes = joined(cluster, 4)
+    cluster.kill(last(nodes))
+    const rest = nodes.slice(0, 3)
+    cluster.agree(rest, ["n1:alive", "n2:alive", "n3:alive", "n4:dead"], 20_000)
+    for (const node of rest) assert.include(tags(node), "Failed n4")
+  })
+
+  it("shows a member that left as left, and tells it once enough others know", () => {
+    const cluster = new Cluster()
+    const nodes = joined(cluster, 4)
+    const rest = nodes.slice(0, 3)
+    const before = cluster.world.now
+    cluster.run(last(nodes).service.leave, 10_000)
+    assert.isBelow(cluster.world.now - before, 1000)
+    cluster.agree(rest, ["n1:alive", "n2:alive", "n3:alive", "n4:left"], 5000)
+    for (const node of rest) {
+      assert.include(tags(node), "Left n4")
+      assert.notInclude(tags(node), "Failed n4")
+    }
+  })
+
+  it("spreads new metadata to all", () => {
+    const cluster = new Cluster()
+    const nodes = joined(cluster, 3)
+    const [a, b] = nodes
+    cluster.run(last(nodes).service.setMetadata(new TextEncoder().encode("release 2")))
+    const metaOf = (node: Node) =>
+      new TextDecoder().decode(cluster.members(node).find((member) => member.id === "n3")?.meta ?? new Uint8Array())
+    cluster.until(() => metaOf(a) === "release 2" && metaOf(b) === "release 2", 5000, "metadata known")
+    assert.include(tags(a), "Updated n3")
+  })
+
+  it("keeps the highest value of an item everywhere", () => {
+    const cluster = new Cluster()
+    const nodes = joined(cluster, 4)
+    cluster.run(nodes[0].service.setItem("reign", Uint8Array.of(1, 9)))
+    cluster.run(nodes[1].service.setItem("reign", Uint8Array.of(2)))
+    cluster.run(last(nodes).service.setItem("reign", Uint8Array.of(1, 200)))
+    const value = (node: Node) => Option.getOrUndefined(cluster.run(node.service.item("reign"), 1))
+    cluster.until(() => nodes.every((node) => `${value(node)}` === "2"), 10_000, "the highest value everywhere")
+    for (const node of nodes) {
+      const change = node.changes.filter((change) => change._tag === "ItemChanged").at(-1)
+      assert.deepStrictEqual(change, { _tag: "ItemChanged", key: "reign", value: Uint8Array.of(2) })
+    }
+    const late = cluster.start("late", "10.0.0.9", { join: seed })
+    cluster.until(() => `${value(late)}` === "2", 5000, "a late member has the item")
+  })
+
+  it("counts and ignores junk datagrams", () => {
+    const cluster = new Cluster()
+    const nodes = joined(cluster, 2)
+    const stranger = cluster.net.transport("10.0.0.66")
+    const shout = Effect.gen(function*() {
+      const { sendAll } = yield* stranger.datagrams({ host: "10.0.0.66", port: 1 })
+      const to = { host: "10.0.0.1", port: 7946 }
+      const random = (length: number) => Uint8Array.from({ length }, () => cluster.world.random() * 256)
+      for (let i = 0; i < 200; i++) yield* sendAll([{ payload: random(i * 7), to }])
+    })
+    cluster.run(Effect.scoped(shout))
+    cluster.world.runFor(5000)
+    const { rejected } = cluster.run(nodes[0].service.statistics)
+    const refused = Object.values(rejected).reduce((sum, count) => sum + count, 0)
+    assert.isAtLeast(refused, 200)
+    cluster.agree(nodes, ["n1:alive", "n2:alive"], 1)
+  })
+
+  it("closes a stream with a broken frame, counts it and serves the next one", () => {
+    const cluster = new Cluster()
+    const nodes = joined(cluster, 2)
+    const stranger = cluster.net.transport("10.0.0.66")
+    const speak = Effect.gen(function*() {
+      const socket = yield* stranger.dial({ host: "10.0.0.1", port: 7946 })
+      const pull = yield* Socket.readerBytes(socket)
+      const writer = yield* socket.writer
+      yield* writer.write(Uint8Array.of(255, 255, 255, 255, 1, 2, 3))
+      return yield* Effect.exit(pull)
+    })
+    assert.isTrue(Exit.isFailure(cluster.run(Effect.scoped(speak), 5000)))
+    const statistics = cluster.run(nodes[0].service.statistics)
+    assert.isAtLeast(statistics.streamsFailed, 1)
+    assert.isAtLeast(Object.keys(statistics.rejected).length, 1)
+    const late = cluster.start("late", "10.0.0.9", { join: seed })
+    cluster.agree([...nodes, late], ["late:alive", "n1:alive", "n2:alive"], 5000)
+  })
+
+  it("fails the younger of two members with one name and keeps the older", () => {
+    const cluster = new Cluster()
+    const [a, b] = joined(cluster, 2)
+    cluster.world.runFor(1000)
+    const twin = cluster.start("n2", "10.0.0.9", { join: seed })
+    cluster.until(() => twin.fiber.pollUnsafe() !== undefined, 5000, "the twin ends")
+    const exit = twin.fiber.pollUnsafe()
+    assert.isTrue(exit !== undefined && Exit.isFailure(exit) && `${Cause.squash(exit.cause)}`.includes("already called"))
+    assert.isUndefined(b.fiber.pollUnsafe())
+    const member = cluster.members(a).find((member) => member.id === "n2")
+    assert.strictEqual(member?.address.host, "10.0.0.2")
+  })
+
+  it("heals a member that starts before its seed, with one log line per minute until then", () => {
+    const cluster = new Cluster()
+    const early = cluster.start("early", "10.0.0.2", { join: seed })
+    cluster.world.runFor(150_000)
+    const lines = early.logs.filter((line) => line.startsWith("Seed cannot be reached"))
+    assert.isAtLeast(lines.length, 2)
+    assert.isAtMost(lines.length, 3)
+    assert.include(lines[0], "10.0.0.1:7946")
+    assert.isUndefined(early.fiber.pollUnsafe())
+    const first = cluster.start("first", "10.0.0.1")
+    cluster.agree([early, first], ["early:alive", "first:alive"], 45_000)
+  })
+
+  it("lets a restarted process replace its former self", () => {
+    const cluster = new Cluster()
+    const nodes = joined(cluster, 3)
+    cluster.kill(last(nodes))
+    cluster.world.runFor(500)
+    const again = cluster.start("n3", "10.0.0.3", { join: seed })
+    cluster.agree([nodes[0], again], ["n1:alive", "n2:alive", "n3:alive"], 5000)
+    assert.include(tags(nodes[0]), "Replaced n3")
+  })
+
+  it("does the same again with the same seed, and something else with another", () => {
+    const trace = (seed: number) => {
+      const cluster = new Cluster({ seed, conditions: { loss: 0.1, latency: [1, 20] } })
+      const nodes = joined(cluster, 4)
+      cluster.kill(last(nodes))
+      cluster.world.runFor(30_000)
+      return JSON.stringify([cluster.net.counters, nodes.map((node) => [node.changes, node.logs]), cluster.world.events])
+    }
+    const first = trace(7)
+    assert.strictEqual(trace(7), first)
+    assert.notStrictEqual(trace(8), first)
+  })
+
+  it("ends the changes when the member left", () => {
+    const cluster = new Cluster()
+    const [, b] = joined(cluster, 2)
+    cluster.run(b.service.leave, 10_000)
+    cluster.run(b.service.leave, 1)
+    const stopped = cluster.run(b.service.statistics).datagramsIn
+    cluster.world.runFor(5000)
+    assert.strictEqual(cluster.run(b.service.statistics).datagramsIn, stopped)
+  })
+})
