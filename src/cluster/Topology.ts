@@ -1,0 +1,116 @@
+/** The members as the control plane needs them: ranked, with their metadata read, and with the roles that follow.
+ *
+ * PURE. Boundary: which member is alive is gossip's word; which reign is obeyed is `Election`'s. A member without
+ * readable metadata (a node of membership alone) takes no part: it has no role but worker and no vote. */
+import type { Member, MemberId } from "../swim/Member.ts"
+import type { MemberView } from "./ClusterView.ts"
+import * as NodeMeta from "./NodeMeta.ts"
+import * as Reign from "./Reign.ts"
+import * as Role from "./Role.ts"
+import type { Run } from "./RoutingTable.ts"
+
+export interface Node extends Role.Ranked {
+  readonly member: Member
+  readonly meta: NodeMeta.NodeMeta | undefined
+  /** when it was first seen dead, for `recentlyFailed` */
+  readonly failedAt: number | undefined
+}
+
+export interface Topology {
+  readonly nodes: Map<MemberId, Node>
+  /** Alive and suspect nodes that take part, in rank order. */
+  active: ReadonlyArray<Node>
+  size: Role.Size
+  assignment: Role.Assignment<Node>
+}
+
+export const make = (): Topology => ({
+  nodes: new Map(),
+  active: [],
+  size: Role.initialSize,
+  assignment: { master: undefined, replicas: [], workers: [] }
+})
+
+const isUp = (node: Node): boolean => node.member.status === "alive" || node.member.status === "suspect"
+
+const toNode = (member: Member, known: Node | undefined, now: number): Node => {
+  const sameRun = known !== undefined && known.bootId === member.bootId
+  const meta = sameRun && known.member.meta === member.meta ? known.meta : NodeMeta.decode(member.meta)
+  return {
+    id: member.id,
+    bootId: member.bootId,
+    startedAt: member.startedAt,
+    eligible: meta !== undefined && meta.eligible && new TextEncoder().encode(member.id).length <= Reign.maxIdBytes,
+    member,
+    meta,
+    failedAt: member.status !== "dead" ? undefined : sameRun ? known.failedAt ?? now : now
+  }
+}
+
+/** Takes one member's news; the caller recomputes afterwards with `refresh`. */
+export const update = (self: Topology, member: Member, now: number): void => {
+  self.nodes.set(member.id, toNode(member, self.nodes.get(member.id), now))
+}
+
+/** Takes a whole snapshot: who is not in it is forgotten. */
+export const replace = (self: Topology, members: ReadonlyArray<Member>, now: number): void => {
+  const known = new Map(self.nodes)
+  self.nodes.clear()
+  for (const member of members) self.nodes.set(member.id, toNode(member, known.get(member.id), now))
+}
+
+/** Recomputes ranks and roles; true when the roles changed. */
+export const refresh = (self: Topology, reign: Reign.Reign | undefined, now: number): boolean => {
+  const active: Array<Node> = []
+  for (const node of self.nodes.values()) if (isUp(node) && node.meta !== undefined) active.push(node)
+  self.active = active.sort(Role.compareRank)
+  self.size = Role.resize(self.size, active.length, now)
+  const before = self.assignment
+  const k = Math.min(self.size.k, Math.max(0, active.length - 1))
+  self.assignment = Role.assign(self.active, reign, k)
+  return before.master?.id !== self.assignment.master?.id ||
+    before.master?.bootId !== self.assignment.master?.bootId ||
+    before.replicas.length !== self.assignment.replicas.length ||
+    before.replicas.some((node, i) => {
+      const after = self.assignment.replicas[i]
+      return after?.id !== node.id || after.bootId !== node.bootId
+    })
+}
+
+/** When the number of replicas may shrink next. */
+export const shrinkAt = (self: Topology): number | undefined =>
+  self.size.smallerSince === undefined ? undefined : self.size.smallerSince + Role.shrinkAfter
+
+/** The node when this very run of it is alive or suspect. */
+export const activeRun = (self: Topology, run: Run): Node | undefined => {
+  const node = self.nodes.get(run.id)
+  return node !== undefined && node.bootId === run.bootId && isUp(node) ? node : undefined
+}
+
+export const isActive = (self: Topology, run: Run): boolean => activeRun(self, run) !== undefined
+
+/** Alive without doubt: not even suspect. */
+export const isAlive = (self: Topology, run: Run): boolean => activeRun(self, run)?.member.status === "alive"
+
+/** Master and replicas: those who hold the whole table. */
+export const keepers = (self: Topology): ReadonlyArray<Node> =>
+  self.assignment.master === undefined ? self.assignment.replicas : [self.assignment.master, ...self.assignment.replicas]
+
+/** How many nodes failed (were declared dead) since `since`. */
+export const failedSince = (self: Topology, since: number): number => {
+  let count = 0
+  for (const node of self.nodes.values()) if (node.failedAt !== undefined && node.failedAt >= since) count++
+  return count
+}
+
+export const memberViews = (self: Topology): Array<MemberView> =>
+  Array.from(self.nodes.values(), (node): MemberView => ({
+    id: node.id,
+    bootId: node.bootId,
+    startedAt: node.startedAt,
+    status: node.member.status,
+    role: isUp(node) && node.meta !== undefined ? Role.roleOf(self.assignment, node.id) : "worker",
+    incarnation: node.member.incarnation,
+    address: node.member.address,
+    meta: node.meta
+  })).sort((a, b) => a.id < b.id ? -1 : 1)
