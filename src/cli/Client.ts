@@ -158,7 +158,9 @@ export const explain = (error: PlatformError): string => {
 
 const refused = (server: URL, request: Request, reply: Reply): CommandError => {
   const error = platformError(reply.body)
-  if (Option.isSome(error)) return new CommandError({ message: explain(error.value) })
+  if (Option.isSome(error)) {
+    return new CommandError({ message: explain(error.value), retryable: error.value.retryable === true })
+  }
   const type = reply.headers["content-type"] ?? "no content type"
   return new CommandError({
     message:

@@ -14,7 +14,9 @@ export class CommandError extends Schema.TaggedError<CommandError>()("CommandErr
   /** The cause and the place. */
   message: Schema.String,
   /** What to do about it, when that is known. */
-  remedy: Schema.optionalKey(Schema.String)
+  remedy: Schema.optionalKey(Schema.String),
+  /** The node said that the same request may succeed later. */
+  retryable: Schema.optionalKey(Schema.Boolean)
 }) {}
 
 export const exitCode = (error: UsageError | CommandError): 1 | 2 => error._tag === "UsageError" ? 2 : 1

@@ -36,7 +36,12 @@ export const run = (options: Options): void => {
     env: process.env,
     hostname: hostname(),
     home: homedir(),
-    terminal: { interactive, color, columns: () => process.stdout.columns ?? 80 },
+    terminal: {
+      interactive,
+      color,
+      columns: () => process.stdout.columns ?? 80,
+      rows: () => process.stdout.rows ?? 24
+    },
     print: (text) => write(process.stdout, text),
     complain: (text) => write(process.stderr, text),
     loadNode: Effect.promise(options.loadNode),

@@ -111,7 +111,7 @@ const dev = Command.make("dev", {
   port: text({
     flag: "port",
     metavar: "PORT",
-    description: "HTTP port of the first node, the others follow; ports in use are skipped",
+    description: "HTTP port of the first node, the others follow; 0 takes any free ones",
     default: "8080"
   }),
   dataDir: text({

@@ -35,7 +35,12 @@ export class Session extends Context.Service<Session, {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly hostname: string
   readonly home: string
-  readonly terminal: { readonly interactive: boolean; readonly color: boolean; readonly columns: () => number }
+  readonly terminal: {
+    readonly interactive: boolean
+    readonly color: boolean
+    readonly columns: () => number
+    readonly rows: () => number
+  }
   /** To stdout, done when it is taken. */
   readonly print: (text: string | Uint8Array) => Effect.Effect<void>
   /** To stderr. */
