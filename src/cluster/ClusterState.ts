@@ -150,12 +150,9 @@ const reply = (out: Array<Output>, ask: number, answer: Answer): void => {
 }
 
 const applyMembers = (self: ClusterState, input: Of<"Members" | "MemberChanged">): void => {
-  if (input._tag === "Members") Topology.replace(self.topology, input.members, input.now)
-  else Topology.update(self.topology, input.member, input.now)
+  if (input._tag === "Members") Topology.replace(self.topology, input.members)
+  else Topology.update(self.topology, input.member)
   self.changed = true
-  // isolation is judged by the members alone, before any reign is
-  Topology.refresh(self.topology, self.election.reign, input.now)
-  Election.noteIsolation(self.election, self.topology, input.now)
 }
 
 const applyElection = (

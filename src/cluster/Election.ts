@@ -28,7 +28,6 @@ const meetingGrace = 1000
 const settleAfterContact = 200
 export const joinTimeout = 3000
 const joinJitter = 1000
-const isolationMemory = 30_000
 
 /** Silence after which a master counts as lost, by the number of active members. */
 export const lostAfter = (witnesses: number): number =>
@@ -75,7 +74,6 @@ export interface Election {
   notBefore: number
   contacted: boolean
   settleUntil: number
-  isolatedUntil: number
   nextBeat: number
   expected: number
   lateCount: number
@@ -110,7 +108,6 @@ export const make = (options: {
     notBefore: options.now,
     contacted: !options.joining,
     settleUntil: options.now,
-    isolatedUntil: options.now,
     nextBeat: options.now,
     expected: Number.POSITIVE_INFINITY,
     lateCount: 0,
@@ -428,8 +425,8 @@ const settlePending = (self: Election, topology: Topology.Topology, now: number,
     return
   }
   if (isMaster(self)) {
-    if (Topology.isActive(topology, pending) && !prevails(self, topology, now)) {
-      obey(self, topology, pending, "an older or better connected master reigns", now, out)
+    if (Topology.isActive(topology, pending) && !isOlder(self, topology)) {
+      obey(self, topology, pending, "an older master reigns", now, out)
     }
     return
   }
@@ -440,18 +437,11 @@ const settlePending = (self: Election, topology: Topology.Topology, now: number,
   }
 }
 
-/** Two reigns meet: the older holder goes on, unless it is the one that was cut off. */
-const prevails = (self: Election, topology: Topology.Topology, now: number): boolean => {
+/** Two reigns meet: the older holder goes on, unless more nodes hear the other (see `progressClaim`). */
+const isOlder = (self: Election, topology: Topology.Topology): boolean => {
   const own = topology.nodes.get(self.self.id)
   const other = self.pending === undefined ? undefined : topology.nodes.get(self.pending.id)
-  return own !== undefined && other !== undefined && now >= self.isolatedUntil && Role.compareAge(own, other) < 0
-}
-
-/** Called when the members changed: remembers that most of them failed at once, which means that this node did. */
-export const noteIsolation = (self: Election, topology: Topology.Topology, now: number): void => {
-  if (Topology.failedSince(topology, now - isolationMemory) > topology.active.length) {
-    self.isolatedUntil = now + isolationMemory
-  }
+  return own !== undefined && other !== undefined && Role.compareAge(own, other) < 0
 }
 
 const considerClaim = (self: Election, topology: Topology.Topology, now: number, out: Array<Output>): void => {
@@ -550,8 +540,15 @@ const progressClaim = (self: Election, topology: Topology.Topology, now: number,
   const answered = claim.phase === "asking" && claim.answers.size >= claim.asked.size
   if (!answered && now < claim.deadline) return
   const words = [...claim.answers.values()]
-  const opposed = words.some((word) => word === "hearing" || word === "refused")
-  if (claim.phase === "asking" && claim.basis !== "witnessed" && !opposed) {
+  const hearing = words.filter((word) => word === "hearing").length
+  const supporting = 1 + words.filter((word) => word === "supported").length
+  if (claim.phase === "asking" && claim.basis === "meeting" && self.pending !== undefined) {
+    // an isolated master that returns deposes nobody: more nodes hear the other one
+    return hearing > supporting
+      ? obey(self, topology, self.pending, "most nodes hear another master", now, out)
+      : win(self, topology, claim, { kind: "plain", witnesses: 0 }, now, out)
+  }
+  if (claim.phase === "asking" && claim.basis !== "witnessed" && hearing === 0 && !words.includes("refused")) {
     return win(self, topology, claim, { kind: "plain", witnesses: 0 }, now, out)
   }
   out.push({

@@ -12,8 +12,6 @@ import type { Run } from "./RoutingTable.ts"
 export interface Node extends Role.Ranked {
   readonly member: Member
   readonly meta: NodeMeta.NodeMeta | undefined
-  /** when it was first seen dead, for `recentlyFailed` */
-  readonly failedAt: number | undefined
 }
 
 export interface Topology {
@@ -33,7 +31,7 @@ export const make = (): Topology => ({
 
 const isUp = (node: Node): boolean => node.member.status === "alive" || node.member.status === "suspect"
 
-const toNode = (member: Member, known: Node | undefined, now: number): Node => {
+const toNode = (member: Member, known: Node | undefined): Node => {
   const sameRun = known !== undefined && known.bootId === member.bootId
   const meta = sameRun && known.member.meta === member.meta ? known.meta : NodeMeta.decode(member.meta)
   return {
@@ -42,21 +40,20 @@ const toNode = (member: Member, known: Node | undefined, now: number): Node => {
     startedAt: member.startedAt,
     eligible: meta !== undefined && meta.eligible && new TextEncoder().encode(member.id).length <= Reign.maxIdBytes,
     member,
-    meta,
-    failedAt: member.status !== "dead" ? undefined : sameRun ? known.failedAt ?? now : now
+    meta
   }
 }
 
 /** Takes one member's news; the caller recomputes afterwards with `refresh`. */
-export const update = (self: Topology, member: Member, now: number): void => {
-  self.nodes.set(member.id, toNode(member, self.nodes.get(member.id), now))
+export const update = (self: Topology, member: Member): void => {
+  self.nodes.set(member.id, toNode(member, self.nodes.get(member.id)))
 }
 
 /** Takes a whole snapshot: who is not in it is forgotten. */
-export const replace = (self: Topology, members: ReadonlyArray<Member>, now: number): void => {
+export const replace = (self: Topology, members: ReadonlyArray<Member>): void => {
   const known = new Map(self.nodes)
   self.nodes.clear()
-  for (const member of members) self.nodes.set(member.id, toNode(member, known.get(member.id), now))
+  for (const member of members) self.nodes.set(member.id, toNode(member, known.get(member.id)))
 }
 
 /** Recomputes ranks and roles; true when the roles changed. */
@@ -95,13 +92,6 @@ export const isAlive = (self: Topology, run: Run): boolean => activeRun(self, ru
 /** Master and replicas: those who hold the whole table. */
 export const keepers = (self: Topology): ReadonlyArray<Node> =>
   self.assignment.master === undefined ? self.assignment.replicas : [self.assignment.master, ...self.assignment.replicas]
-
-/** How many nodes failed (were declared dead) since `since`. */
-export const failedSince = (self: Topology, since: number): number => {
-  let count = 0
-  for (const node of self.nodes.values()) if (node.failedAt !== undefined && node.failedAt >= since) count++
-  return count
-}
 
 export const memberViews = (self: Topology): Array<MemberView> =>
   Array.from(self.nodes.values(), (node): MemberView => ({
