@@ -40,10 +40,9 @@ export type Deployed = typeof Deployed.Type
 export const bundle = Effect.fn("Deploy.bundle")(function*(path: string) {
   const session = yield* Session
   const bundler = yield* session.loadBundler
-  return yield* Effect.tryPromise({
-    try: (): Promise<Bundle> => bundler.bundle(path),
-    catch: (cause) => new CommandError({ message: cause instanceof Error ? cause.message : String(cause) })
-  })
+  const { code } = yield* Effect.mapError(bundler.bundle(path), ({ message }) => new CommandError({ message }))
+  const bundle: Bundle = { name: bundler.nameOf(path), code }
+  return bundle
 })
 
 export interface Wanted {

@@ -25,7 +25,10 @@ export interface NodeModule {
 
 /** What of `src/node/Bundler.ts` is used here. It is loaded only to deploy. */
 export interface BundlerModule {
-  readonly bundle: (path: string) => Promise<{ readonly name: string; readonly code: Uint8Array }>
+  /** A failure names file, line and column. */
+  readonly bundle: (path: string) => Effect.Effect<{ readonly code: Uint8Array }, { readonly message: string }>
+  /** The name of a function that is given none. */
+  readonly nameOf: (path: string) => string
 }
 
 export class Session extends Context.Service<Session, {

@@ -99,7 +99,7 @@ describe("shoal dev", () => {
     ])
     const { code, stderr, stdout } = await dev.ended
     assert.strictEqual(code, 1)
-    assert.match(stderr, /broken\.ts:2:3: unexpected token/)
+    assert.match(stderr, /broken\.ts:2:3 unexpected token/)
     assert.deepStrictEqual(pidsOf(stdout).filter(Spawned.isRunning), [])
     const members = existsSync(join(dataDir, "fake-cluster")) ? readdirSync(join(dataDir, "fake-cluster")) : []
     for (const name of members) assert.match(name, /^member-/)

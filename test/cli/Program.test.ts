@@ -144,7 +144,7 @@ describe("client commands", () => {
     writeFileSync(join(folder, "broken.ts"), "\n  SYNTAX ERROR\n")
     const cases: ReadonlyArray<readonly [ReadonlyArray<string>, RegExp]> = [
       [["remove", "nothing"], /fake: not-found: no function nothing \(call id c-1\)/],
-      [["deploy", join(folder, "broken.ts"), "--name", "x"], /broken\.ts:2:3: unexpected token/],
+      [["deploy", join(folder, "broken.ts"), "--name", "x"], /broken\.ts:2:3 unexpected token/],
       [["deploy", join(folder, "absent.ts")], /absent\.ts/],
       [["invoke", "missing"], /404 fake: not-found/],
       [["invoke", "teapot"], /teapot answered 418/]
