@@ -119,3 +119,4 @@ export interface Log {
 }
 
 export const isStartReason: (value: unknown) => value is StartReason = Schema.is(StartReason)
+export const isStartError: (value: unknown) => value is StartError = Schema.is(StartError)

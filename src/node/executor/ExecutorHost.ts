@@ -238,7 +238,7 @@ export class ExecutorHost {
   #ended(message: string, resolve: (reason: Executor.ExitReason) => void): void {
     const reason: Executor.ExitReason = this.#reason ?? { kind: "host-crash", message }
     this.#reason = reason
-    for (const id of [...this.#booting.keys()]) this.#failBoot(id, reason)
+    for (const id of this.#booting.keys()) this.#failBoot(id, reason)
     const workers = [...this.#workers.values()]
     this.#workers.clear()
     this.#options.onExit(reason)

@@ -11,6 +11,7 @@ import * as Executor from "../../functions/Executor.ts"
 import type * as Control from "./Control.ts"
 import * as ExecutorHost from "./ExecutorHost.ts"
 import { ExecutorInstance } from "./ExecutorInstance.ts"
+import * as SyntaxCheck from "./SyntaxCheck.ts"
 
 export interface Options {
   /** Pre-warmed workers to keep. Default 2. */
@@ -25,6 +26,8 @@ export interface Options {
   readonly initTimeoutMs?: number
   /** Niceness of function threads, 0 to 19. Default 10. */
   readonly nice?: number
+  /** Where the private folder for sockets is made; a short path. Default: the system's folder for temporary files. */
+  readonly folder?: string
   readonly onLog?: (log: Executor.Log) => void
 }
 
@@ -45,10 +48,8 @@ interface Settings {
 }
 
 /** The longest path of a unix socket is about 104 bytes. */
-const makeFolder = (): string => {
-  const base = Os.tmpdir().length > 60 ? "/tmp" : Os.tmpdir()
-  return Fs.mkdtempSync(Path.join(base, "shoal-"))
-}
+const makeFolder = (wanted = Os.tmpdir()): string =>
+  Fs.mkdtempSync(Path.join(wanted.length > 70 ? "/tmp" : wanted, "shoal-"))
 
 export const make = (options: Options = {}): ExecutorPool => new ExecutorPool(options)
 
@@ -59,10 +60,12 @@ export class ExecutorPool implements Executor.Executor {
   readonly #hosts = new Set<ExecutorHost.ExecutorHost>()
   readonly #suspects = new Map<string, number>()
   readonly #waiting: Array<() => void> = []
+  readonly #expecting: Array<() => void> = []
   #shared: ExecutorHost.ExecutorHost | undefined
   #spares: Array<ExecutorHost.ExecutorWorker> = []
   #booting = 0
   #running = 0
+  #acquiring = 0
   #failures = 0
   #timer: NodeJS.Timeout | undefined
   #closed = false
@@ -77,7 +80,7 @@ export class ExecutorPool implements Executor.Executor {
       nice: options.nice ?? 10,
       onLog: options.onLog ?? (() => {})
     }
-    this.#folder = makeFolder()
+    this.#folder = makeFolder(options.folder)
     this.#refill()
   }
 
@@ -85,9 +88,15 @@ export class ExecutorPool implements Executor.Executor {
     return this.#spares.length
   }
 
+  /** Resolves once all spares are there, or the pool is closed. */
+  get ready(): Promise<void> {
+    if (this.#closed || this.#spares.length >= this.#settings.spares) return Promise.resolve()
+    return new Promise((resolve) => this.#expecting.push(resolve))
+  }
+
   /** Instances that run or start. */
   get instances(): number {
-    return this.#instances.size + this.#running
+    return this.#instances.size + this.#acquiring
   }
 
   /** Process ids of the hosts, for those who measure or break them. */
@@ -110,6 +119,7 @@ export class ExecutorPool implements Executor.Executor {
     this.#closed = true
     clearTimeout(this.#timer)
     for (const next of this.#waiting.splice(0)) next()
+    for (const next of this.#expecting.splice(0)) next()
     const hosts = [...this.#hosts]
     for (const host of hosts) host.kill({ kind: "stopped", message: "the executor closed" })
     await Promise.all(hosts.map(({ exited }) => exited))
@@ -128,10 +138,11 @@ export class ExecutorPool implements Executor.Executor {
         : refuse("capacity", `${this.#settings.maxInstances} instances run already`)
     }
     this.#running++
+    this.#acquiring++
   }
 
   async #start(spec: Executor.StartSpec, began: number): Promise<Executor.Instance> {
-    const { start, worker } = await this.#worker(spec)
+    const { start, worker } = await this.#worker(spec).finally(() => this.#acquiring--)
     const instance = new ExecutorInstance({ worker, spec, start })
     this.#instances.set(worker, instance)
     void worker.exited.then(() => this.#instances.delete(worker))
@@ -140,7 +151,7 @@ export class ExecutorPool implements Executor.Executor {
       await instance.init({ began, nice: this.#settings.nice, timeoutMs: this.#settings.initTimeoutMs })
     } catch (error) {
       await instance.stop("it did not start")
-      throw error
+      throw await explained(error, spec)
     }
     return instance
   }
@@ -221,9 +232,13 @@ export class ExecutorPool implements Executor.Executor {
       this.#sharedHost().spawnWorker(this.#settings.spareMemoryMb).then((worker) => {
         this.#booting--
         this.#failures = 0
+        if (worker.reason !== undefined) return
         this.#spares.push(worker)
+        if (this.#spares.length >= this.#settings.spares) { for (const next of this.#expecting.splice(0)) next() }
         void worker.exited.then(() => {
+          if (!this.#spares.includes(worker)) return
           this.#spares = this.#spares.filter((spare) => spare !== worker)
+          this.#retryLater()
         })
       }, () => {
         this.#booting--
@@ -253,6 +268,14 @@ export class ExecutorPool implements Executor.Executor {
 
 const refuse = (reason: Executor.StartReason, message: string): Executor.StartError =>
   new Executor.StartError({ reason, message })
+
+/** With the place, where the import did not say it. */
+const explained = async (error: unknown, { bundlePath }: Executor.StartSpec): Promise<unknown> => {
+  if (!Executor.isStartError(error) || !error.message.startsWith("SyntaxError")) return error
+  if (error.message.includes(Path.basename(bundlePath))) return error
+  const place = await SyntaxCheck.find(bundlePath)
+  return place === undefined ? error : refuse(error.reason, place)
+}
 
 const isReason = (value: unknown): value is Executor.ExitReason =>
   typeof value === "object" && value !== null && "kind" in value && "message" in value

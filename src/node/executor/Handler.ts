@@ -40,7 +40,8 @@ class CallContext implements Context {
   readonly callId: string
   readonly deadline: number
   #controller: AbortController | undefined
-  #gone: string | undefined
+  #gone: DOMException | undefined
+  readonly #listeners: Array<(error: DOMException) => void> = []
 
   constructor(callId: string, deadline: number) {
     this.callId = callId
@@ -50,7 +51,7 @@ class CallContext implements Context {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController()
-      if (this.#gone !== undefined) this.abort(this.#gone)
+      if (this.#gone !== undefined) this.#controller.abort(this.#gone)
     }
     return this.#controller.signal
   }
@@ -60,20 +61,52 @@ class CallContext implements Context {
   }
 
   abort(reason: string): void {
-    this.#gone = reason
-    this.#controller?.abort(new DOMException(reason, "AbortError"))
+    if (this.#gone !== undefined) return
+    this.#gone = new DOMException(reason, "AbortError")
+    this.#controller?.abort(this.#gone)
+    for (const listener of this.#listeners) listener(this.#gone)
+  }
+
+  /** For the call: told once when it is given up. */
+  onAbort(listener: (error: DOMException) => void): void {
+    if (this.#gone !== undefined) listener(this.#gone)
+    else this.#listeners.push(listener)
   }
 }
 
-/** The body of a request: chunks that came, until somebody reads them. Holds at most one window of its stream. */
-const requestBody = (stream: Mux.MuxStream): ReadableStream<Uint8Array> =>
-  new ReadableStream<Uint8Array>({
-    start: (controller) => {
-      stream.onData = (chunk) => controller.enqueue(chunk)
-      stream.onEnd = () => controller.close()
-    },
-    pull: () => {}
-  })
+/** The body of a request: what has come and was not read yet, at most one window of the stream. Credit goes back as it
+ * is read, or at once when the function does not want it. */
+const requestBody = (stream: Mux.MuxStream, context: CallContext): ReadableStream<Uint8Array> => {
+  const chunks: Array<Uint8Array> = []
+  let ended = false
+  let wanted = true
+  let waiting: ReadableStreamDefaultController<Uint8Array> | undefined
+  const give = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
+    const chunk = chunks.shift()
+    waiting = chunk === undefined && !ended ? controller : undefined
+    if (chunk !== undefined) {
+      controller.enqueue(chunk)
+      stream.consumed(chunk.length)
+    } else if (ended) controller.close()
+  }
+  stream.onData = (chunk) => {
+    if (!wanted) return stream.consumed(chunk.length)
+    chunks.push(chunk)
+    if (waiting !== undefined) give(waiting)
+  }
+  stream.onEnd = () => {
+    ended = true
+    if (waiting !== undefined) give(waiting)
+  }
+  return new ReadableStream<Uint8Array>({
+    start: (controller) => context.onAbort((error) => controller.error(error)),
+    pull: give,
+    cancel: () => {
+      wanted = false
+      for (const chunk of chunks.splice(0)) stream.consumed(chunk.length)
+    }
+  }, { highWaterMark: 0 })
+}
 
 export const call = (handler: Handler, stream: Mux.MuxStream, text: string): void => {
   const head: Executor.CallHead = JSON.parse(text)
@@ -86,28 +119,49 @@ const run = async (handler: Handler, stream: Mux.MuxStream, head: Executor.CallH
   stream.onCancel = () => context.abort("the call was given up")
   stream.onError = (_, message) => context.abort(message)
   try {
-    const bodiless = head.method === "GET" || head.method === "HEAD"
-    const headers = new Headers()
-    for (const [name, value] of head.headers) headers.append(name, value)
-    const request = new Request(`http://function${head.url}`, {
-      method: head.method,
-      headers,
-      ...(bodiless ? {} : { body: requestBody(stream), duplex: "half" })
-    })
-    const response = await handler(request, context)
+    const response = await handler(makeRequest(stream, head, context), context)
+    if (stream.finished) return
     if (!(response instanceof Response)) {
-      return stream.error("handler-error", `the handler returned ${typeof response} instead of a Response`)
+      return stream.error("handler-error", `the handler returned ${nameOf(response)} instead of a Response`)
     }
-    stream.head(Buffer.from(JSON.stringify({ status: response.status, headers: [...response.headers] })))
-    if (response.body !== null) {
-      for await (const chunk of response.body) {
-        if (!stream.write(chunk)) await new Promise<void>((resolve) => stream.onWritable = resolve)
-        if (stream.finished) return
-      }
-    }
-    stream.end(Buffer.from(JSON.stringify({ execMs: performance.now() - started })))
+    if (response.bodyUsed) return stream.error("handler-error", "the body of the returned Response was used already")
+    const reply: Executor.ReplyHead = { status: response.status, headers: [...response.headers] }
+    stream.head(Buffer.from(JSON.stringify(reply)))
+    if (response.body !== null) await sendBody(stream, response.body, context)
+    stream.end(Buffer.from(`{"execMs":${(performance.now() - started).toFixed(3)}}`))
   } catch (error) {
     stream.error("handler-error", describe(error))
+  }
+}
+
+const nameOf = (value: unknown): string =>
+  typeof value === "object" && value !== null ? value.constructor?.name ?? "an object" : String(typeof value)
+
+const makeRequest = (stream: Mux.MuxStream, head: Executor.CallHead, context: CallContext): Request => {
+  const headers = new Headers()
+  for (const [name, value] of head.headers) headers.append(name, value)
+  const url = `http://function${head.url}`
+  if (head.method === "GET" || head.method === "HEAD") return new Request(url, { method: head.method, headers })
+  return new Request(url, { method: head.method, headers, body: requestBody(stream, context), duplex: "half" })
+}
+
+const sendBody = async (
+  stream: Mux.MuxStream,
+  body: ReadableStream<Uint8Array>,
+  context: CallContext
+): Promise<void> => {
+  const reader = body.getReader()
+  let resume: (() => void) | undefined
+  context.onAbort((error) => {
+    reader.cancel(error).catch(() => {})
+    resume?.()
+  })
+  stream.onWritable = () => resume?.()
+  while (!stream.finished) {
+    const { done, value } = await reader.read()
+    if (done) return
+    if (!(value instanceof Uint8Array)) throw new TypeError("the body of the Response is not made of bytes")
+    if (!stream.write(value) && !stream.finished) await new Promise<void>((resolve) => resume = resolve)
   }
 }
 
