@@ -44,7 +44,10 @@ export type FromWorker = { readonly _tag: "Ready" } | { readonly _tag: "Line"; r
 
 /** What a worker is told at its creation. */
 export interface WorkerData {
+  /** Where to listen for the agent. */
   readonly path: string
+  /** See `WorkerSource`. */
+  readonly sources: Readonly<Record<string, string>>
 }
 
 /** The head of the first stream on a worker's socket: become an instance of this function. */

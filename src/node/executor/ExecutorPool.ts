@@ -112,6 +112,8 @@ export class ExecutorPool implements Executor.Executor {
     } finally {
       this.#running--
       this.#waiting.shift()?.()
+      // Not before: making a spare would slow down the start that took one.
+      this.#refill()
     }
   }
 
@@ -162,10 +164,7 @@ export class ExecutorPool implements Executor.Executor {
     const { spareMemoryMb } = this.#settings
     const suspect = this.#isSuspect(spec.version)
     const spare = suspect || spec.limits.memoryMb > spareMemoryMb ? undefined : this.#spares.shift()
-    if (spare !== undefined) {
-      this.#refill()
-      return { worker: spare, start: "prewarmed" }
-    }
+    if (spare !== undefined) return { worker: spare, start: "prewarmed" }
     const host = suspect ? this.#host() : this.#sharedHost()
     try {
       return { worker: await host.spawnWorker(Math.max(spec.limits.memoryMb, 16)), start: "cold" }

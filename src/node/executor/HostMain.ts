@@ -8,6 +8,7 @@ import * as Path from "node:path"
 import process from "node:process"
 import { Worker } from "node:worker_threads"
 import type * as Control from "./Control.ts"
+import * as WorkerSource from "./WorkerSource.ts"
 
 const WatchMs = 200
 const MiB = 1024 * 1024
@@ -23,6 +24,7 @@ interface Entry {
   end: { readonly kind: "crashed" | "out-of-memory"; readonly message: string } | undefined
 }
 
+const code = WorkerSource.load(new URL("./WorkerMain.ts", import.meta.url))
 const workers = new Map<number, Entry>()
 let folder = ""
 
@@ -49,8 +51,9 @@ const describe = (error: unknown): string => {
 
 const spawn = (id: number, path: string, memoryMb: number): void => {
   folder = Path.dirname(path)
-  const data: Control.WorkerData = { path }
-  const worker = new Worker(new URL("./WorkerMain.ts", import.meta.url), {
+  const data: Control.WorkerData = { path, sources: code.sources }
+  const worker = new Worker(code.entry, {
+    eval: typeof code.entry === "string",
     env: {},
     workerData: data,
     stdout: true,
