@@ -1,7 +1,7 @@
 /** Everything members say to each other, as one tagged union of check-free schemas.
  *
  * PURE. Boundary: shapes only. Bytes are `wire`'s business, ranges are checked there after decoding (`Codec`),
- * meaning is given by `Swim`. Ask, Sync*, LeftAck and Broadcast are extensions: a receiver may drop them and the
+ * meaning is given by `Swim`. Ask, Who, Sync*, LeftAck and Broadcast are extensions: a receiver may drop them and the
  * protocol stays correct. */
 import * as Schema from "effect/Schema"
 import { MemberIdSchema, StatusSchema } from "./Member.ts"
@@ -70,6 +70,9 @@ export const Ask = Schema.TaggedStruct("Ask", {
   from: MemberIdSchema
 })
 
+/** I do not know you, or know another run of your name: say who you are. */
+export const Who = Schema.TaggedStruct("Who", {})
+
 /** A keyed gossip value; the lexicographically higher one replaces the lower one. */
 export const Item = Schema.TaggedStruct("Item", { key: Schema.String, value: Schema.Uint8Array })
 
@@ -128,6 +131,7 @@ export const Message = Schema.Union([
   Left,
   LeftAck,
   Ask,
+  Who,
   Item,
   Broadcast,
   SyncDigest,

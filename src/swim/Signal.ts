@@ -46,7 +46,7 @@ export type Event =
   /** Metadata, address or start time changed. */
   | { readonly _tag: "Updated"; readonly member: Member.Member }
   | { readonly _tag: "Suspected"; readonly member: Member.Member }
-  /** Suspect or dead before, alive again by its own word. */
+  /** Suspect before, alive again by its own word. (A dead or left one that comes back is `Joined`.) */
   | { readonly _tag: "Refuted"; readonly member: Member.Member }
   | { readonly _tag: "Failed"; readonly member: Member.Member }
   | { readonly _tag: "Left"; readonly member: Member.Member }

@@ -1,0 +1,229 @@
+/** What a claim about a member does: the only place where entries change.
+ *
+ * PURE. Boundary: takes claims from packets, exchanges and our own verdicts alike. Applying one updates the table,
+ * queues it as gossip, tells the outside and starts or ends a suspicion.
+ * Invariants: M1 (a claim at or below the known state changes nothing), M2 (only claims about others are taken as they
+ * are; those about ourselves are refuted). */
+import * as Awareness from "./Awareness.ts"
+import * as Core from "./Core.ts"
+import * as Member from "./Member.ts"
+import * as Members from "./Members.ts"
+import type * as Message from "./Message.ts"
+import * as Spread from "./Spread.ts"
+import * as Suspicion from "./Suspicion.ts"
+
+const day = 86_400_000
+
+/** Where a claim comes from: the sender's address when it can be answered, and how it is passed on. */
+export interface Source {
+  readonly from?: Member.Address | undefined
+  /** False while a joiner takes in a whole table: its peer has told everybody already. */
+  readonly spread: boolean
+  /** When the member took this status; only exchanges know. */
+  readonly since?: number | undefined
+}
+
+export interface Claim {
+  readonly id: Member.MemberId
+  readonly bootId: Member.BootId
+  readonly incarnation: number
+}
+
+/** An accusation of ourselves is answered to the accuser at once; a new one raises our incarnation. */
+export const refute = (core: Core.Core, accused: number, from: Member.Address | undefined): void => {
+  if (core.status === "left") return
+  if (accused >= core.incarnation) {
+    core.incarnation = accused + 1
+    Awareness.apply(core.awareness, 1)
+    Spread.update(core, core.self.id, Core.selfAlive(core))
+  }
+  if (from !== undefined) Core.reply(core, Core.selfAlive(core))
+}
+
+/** Our own news: a changed identity is a new incarnation. */
+export const announce = (core: Core.Core): void => {
+  Spread.update(core, core.self.id, Core.selfAlive(core))
+}
+
+/** Our name under another run: an older living one elsewhere wins; a younger one is told about us. */
+const otherSelf = (core: Core.Core, other: Member.Member, from: Member.Address | undefined): void => {
+  const older = Member.compareRun(other, core.self) < 0
+  if (!Member.isActive(other.status)) {
+    // A later run of our name has died: we are passed by until our start is above its.
+    if (older || core.status === "left") return
+    core.self = { ...core.self, startedAt: other.startedAt + 1 }
+    core.incarnation++
+    announce(core)
+    if (from !== undefined) Core.reply(core, Core.selfAlive(core))
+    return
+  }
+  if (Member.sameAddress(other.address, core.self.address)) {
+    // Our own earlier run, not yet known to be over.
+    if (from !== undefined && older) Core.reply(core, Core.selfAlive(core))
+    return
+  }
+  if (older) {
+    if (other.status !== "alive") return
+    core.conflicted = true
+    return Core.notify(core, { _tag: "NameConflict", other })
+  }
+  Core.send(core, other.address, [Core.selfAlive(core)])
+}
+
+const isFuture = (core: Core.Core, startedAt: number): boolean => startedAt > core.now + core.wallOffset + day
+
+/** What another node has to hear about a member as we know it. */
+export const stateOf = (core: Core.Core, row: number): Message.Message => {
+  const { address, bootId, id, incarnation, meta, startedAt, status } = Members.member(core.table, row)
+  switch (status) {
+    case "alive":
+      return { _tag: "Alive", id, bootId, startedAt, address, incarnation, meta }
+    case "suspect":
+      return { _tag: "Suspect", id, bootId, incarnation, from: core.self.id }
+    case "dead":
+      return { _tag: "Dead", id, bootId, incarnation, from: core.self.id }
+    case "left":
+      return { _tag: "Left", id, bootId, incarnation }
+  }
+}
+
+const isFull = (core: Core.Core): boolean => core.table.size + 1 >= core.params.maxMembers
+
+/** A run that is not the one in the table. True when it takes the name over. */
+const replaces = (core: Core.Core, row: number, claim: Member.Member, source: Source): boolean => {
+  const current = Members.member(core.table, row)
+  const newer = Member.compareRun(claim, current) > 0
+  if (!Member.isActive(claim.status)) return newer && !Member.isActive(current.status)
+  const over = !Member.isActive(current.status) || Member.sameAddress(current.address, claim.address)
+  if (newer && over) return true
+  // The older run lives elsewhere, or the claim is about a run that is over: whoever lives there is told.
+  if (current.status !== "suspect" && source.from !== undefined && Core.mayAnswer(core, claim.address)) {
+    const known: Message.Message = current.status === "alive" ? stateOf(core, row) : state(core, row)
+    Core.send(core, claim.address, [known])
+  }
+  return false
+}
+
+/** The whole entry as an exchange carries it. */
+export const state = (core: Core.Core, row: number): Message.State => {
+  const { address, bootId, id, incarnation, meta, startedAt, status } = Members.member(core.table, row)
+  const age = Math.round(Members.age(core.table, row, core.now))
+  return { _tag: "State", id, bootId, startedAt, address, incarnation, status, age, meta }
+}
+
+const put = (core: Core.Core, member: Member.Member, since: number | undefined): number =>
+  Members.put(core.table, {
+    identity: member,
+    incarnation: member.incarnation,
+    status: member.status,
+    since: since === undefined ? core.now : Math.min(core.now, since)
+  }, core.random)
+
+/** A claim with the member's whole identity: it can introduce and replace. */
+export const introduce = (core: Core.Core, member: Member.Member, source: Source): void => {
+  if (member.id === core.self.id) return aboutSelf(core, member, source)
+  const row = Members.find(core.table, member.id)
+  if (row < 0) return insert(core, member, source)
+  const current = Members.member(core.table, row)
+  if (current.bootId !== member.bootId) {
+    if (isFuture(core, member.startedAt)) return Core.reject(core, "start-in-the-future", source.from)
+    if (!replaces(core, row, member, source)) return
+    Suspicion.end(core, row)
+    put(core, member, source.since)
+    if (Member.isActive(member.status)) Core.notify(core, { _tag: "Replaced", member, previous: current })
+    return pass(core, row, source)
+  }
+  if (member.status !== "alive") return claim(core, member, member.status, source)
+  if (Member.compareState(member, current) <= 0) return
+  if (isFuture(core, member.startedAt)) return Core.reject(core, "start-in-the-future", source.from)
+  Suspicion.end(core, row)
+  put(core, member, source.since)
+  if (!Member.isActive(current.status)) {
+    core.healed = member.address
+    Core.notify(core, { _tag: "Joined", member })
+  } else if (current.status === "suspect") Core.notify(core, { _tag: "Refuted", member })
+  if (Member.isActive(current.status) && changed(current, member)) Core.notify(core, { _tag: "Updated", member })
+  pass(core, row, source)
+}
+
+const changed = (a: Member.Member, b: Member.Member): boolean =>
+  a.startedAt !== b.startedAt || !Member.sameAddress(a.address, b.address) || !Member.sameBytes(a.meta, b.meta)
+
+const pass = (core: Core.Core, row: number, source: Source): void => {
+  if (source.spread) Spread.update(core, Members.identity(core.table, row).id, stateOf(core, row))
+}
+
+const insert = (core: Core.Core, member: Member.Member, source: Source): void => {
+  if (isFull(core)) return Core.reject(core, "table-full", source.from)
+  if (isFuture(core, member.startedAt)) return Core.reject(core, "start-in-the-future", source.from)
+  const row = put(core, member, source.since)
+  if (!Member.isActive(member.status)) return
+  Core.notify(core, { _tag: "Joined", member: { ...member, status: "alive" } })
+  if (member.status === "suspect") {
+    Suspicion.start(core, row, core.self.id)
+    Core.notify(core, { _tag: "Suspected", member })
+  }
+  pass(core, row, source)
+}
+
+const aboutSelf = (core: Core.Core, member: Member.Member, source: Source): void => {
+  if (member.bootId !== core.self.bootId) return otherSelf(core, member, source.from)
+  if (member.status !== "alive") return refute(core, member.incarnation, source.from)
+  // Nobody but us raises our incarnation; if somebody seems to have, go above it.
+  if (member.incarnation > core.incarnation) refute(core, member.incarnation, source.from)
+}
+
+/** A claim that a known member is suspect, dead or left. `accuser` is who says so. */
+export const claim = (
+  core: Core.Core,
+  about: Claim,
+  status: "suspect" | "dead" | "left",
+  source: Source,
+  accuser: Member.MemberId = core.self.id
+): void => {
+  if (about.id === core.self.id) {
+    if (about.bootId === core.self.bootId) refute(core, about.incarnation, source.from)
+    return
+  }
+  const row = Members.find(core.table, about.id)
+  if (row < 0) return
+  const current = Members.member(core.table, row)
+  if (current.bootId !== about.bootId) return
+  const next = { incarnation: about.incarnation, status }
+  const order = Member.compareState(next, current)
+  if (order === 0 && status === "suspect") {
+    if (Suspicion.confirm(core, row, accuser) && source.spread) {
+      Spread.update(core, about.id, { _tag: "Suspect", ...only(about), from: accuser })
+    }
+    return
+  }
+  if (order <= 0) return
+  const member: Member.Member = { ...current, incarnation: about.incarnation, status }
+  put(core, member, source.since)
+  if (status === "suspect") return suspected(core, row, member, source, accuser)
+  Suspicion.end(core, row)
+  if (status === "left") {
+    if (current.status !== "left") Core.notify(core, { _tag: "Left", member })
+  } else if (Member.isActive(current.status)) Core.notify(core, { _tag: "Failed", member })
+  if (source.spread) {
+    Spread.update(
+      core,
+      about.id,
+      status === "left" ? { _tag: "Left", ...only(about) } : { _tag: "Dead", ...only(about), from: accuser }
+    )
+  }
+}
+
+const only = ({ bootId, id, incarnation }: Claim): Claim => ({ id, bootId, incarnation })
+
+const suspected = (
+  core: Core.Core,
+  row: number,
+  member: Member.Member,
+  source: Source,
+  accuser: Member.MemberId
+): void => {
+  Suspicion.start(core, row, accuser)
+  Core.notify(core, { _tag: "Suspected", member })
+  if (source.spread) Spread.update(core, member.id, { _tag: "Suspect", ...only(member), from: accuser })
+}

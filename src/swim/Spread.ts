@@ -1,0 +1,72 @@
+/** Dissemination: what becomes gossip, the tick, and eager forwarding of fresh news.
+ *
+ * PURE. Boundary: `Gossip` orders the queue, `Core` builds packets; here is when and to whom.
+ * Invariants: M5 (an update is sent at most its transmit budget, eagerly or not). */
+import * as Awareness from "./Awareness.ts"
+import * as Core from "./Core.ts"
+import * as Gossip from "./Gossip.ts"
+import * as Members from "./Members.ts"
+import type * as Message from "./Message.ts"
+
+const targets: Array<number> = []
+
+/** Sends below which an entry is forwarded eagerly: up to three rounds, at least one round kept for the tick. */
+const eagerBelow = (core: Core.Core): number => {
+  const fanout = core.params.gossipFanout
+  const limit = Core.transmitLimit(core)
+  return Math.max(1, Math.min(3 * fanout, limit - fanout) - fanout + 1)
+}
+
+const wakeEager = (core: Core.Core): void => {
+  if (core.eagerSet || core.params.eagerDelay === 0) return
+  core.eagerSet = true
+  Core.timer(core, core.params.eagerDelay * (Awareness.isLossy(core.awareness) ? 5 : 1), Core.Kind.eager)
+}
+
+/** Queues news about a member; it replaces older news about the same one. */
+export const update = (core: Core.Core, subject: string, message: Message.Message): void => {
+  const size = core.sizeOf(message)
+  const limit = core.params.datagramBudget - core.overhead
+  if (!Gossip.add(core.updates, { key: subject, message, size, limit, now: core.now })) {
+    return Core.reject(core, "oversized-update")
+  }
+  wakeEager(core)
+}
+
+export const broadcast = (core: Core.Core, key: string, message: Message.Broadcast): boolean => {
+  const size = core.sizeOf(message)
+  // One that fills a packet on its own would never find room beside a ping.
+  const limit = core.params.datagramBudget - core.overhead - 256
+  if (!Gossip.add(core.broadcasts, { key, message, size, limit, now: core.now })) return false
+  wakeEager(core)
+  return true
+}
+
+const round = (core: Core.Core, below: number): number => {
+  targets.length = 0
+  Members.sample(core.table, core.random, { count: core.params.gossipFanout, into: targets })
+  let sent = 0
+  for (const row of targets) {
+    if (Core.sendGossip(core, Members.identity(core.table, row).address, below)) sent++
+  }
+  return sent
+}
+
+export const onTick = (core: Core.Core): void => {
+  core.eagerLeft = core.params.eagerBudget
+  if (Gossip.length(core.updates) > 0 || Gossip.length(core.broadcasts) > 0) round(core, Infinity)
+  if (core.table.active > 0 && isFresh(core)) wakeEager(core)
+  Core.timer(core, core.params.gossipInterval, Core.Kind.gossip)
+}
+
+const isFresh = (core: Core.Core): boolean => {
+  const below = eagerBelow(core)
+  return Gossip.hasFresh(core.updates, below) || Gossip.hasFresh(core.broadcasts, below)
+}
+
+export const onEager = (core: Core.Core): void => {
+  core.eagerSet = false
+  if (core.eagerLeft <= 0 || core.table.active === 0) return
+  core.eagerLeft -= round(core, eagerBelow(core))
+  if (isFresh(core) && core.eagerLeft > 0) wakeEager(core)
+}

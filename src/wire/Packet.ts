@@ -1,0 +1,90 @@
+/** One datagram: a header and length-prefixed parts, each encoded on its own.
+ *
+ *   "SH" | version u8 | flags u8 | (length u16be | message)*
+ *
+ * PURE. Boundary: envelopes (label, checksum, encryption) go around a packet and are announced in `flags`; none is
+ * defined yet, so any flag is refused. Because parts are encoded on their own, sizes add up exactly (M6) and an encoded
+ * message is kept with its immutable object: passing an update on costs a copy.
+ * Decoding is total and bounded: junk is a reason, never an exception. */
+import * as Result from "effect/Result"
+import type * as Message from "../swim/Message.ts"
+import type * as Codec from "./Codec.ts"
+
+export const version = 1
+export const overhead = 4
+const prefix = 2
+/** More parts than this are not looked at. */
+const maxParts = 1024
+
+export interface Packet {
+  /** Bytes around the parts. */
+  readonly overhead: number
+  /** Bytes of one part with its prefix. */
+  readonly sizeOf: (message: Message.Message) => number
+  readonly encode: (messages: ReadonlyArray<Message.Message>) => Uint8Array
+  /** Appends what the bytes hold to `out`, up to the first bad part; a text says what was wrong. */
+  readonly decode: (bytes: Uint8Array, out: Array<Message.Message>) => string | undefined
+}
+
+export const make = (codec: Codec.Codec): Packet => {
+  const cache = new WeakMap<Message.Message, Uint8Array>()
+  const part = (message: Message.Message): Uint8Array => {
+    const known = cache.get(message)
+    if (known !== undefined) return known
+    const bytes = codec.encode(message)
+    cache.set(message, bytes)
+    return bytes
+  }
+  return {
+    overhead,
+    sizeOf: (message) => prefix + part(message).length,
+    encode: (messages) => encode(messages.map(part)),
+    decode: (bytes, out) => decode(codec, bytes, out)
+  }
+}
+
+const encode = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  let size = overhead
+  for (const bytes of parts) size += prefix + bytes.length
+  const packet = new Uint8Array(size)
+  packet[0] = 0x53
+  packet[1] = 0x48
+  packet[2] = version
+  packet[3] = 0
+  let at = overhead
+  for (const bytes of parts) {
+    packet[at] = bytes.length >> 8
+    packet[at + 1] = bytes.length & 0xff
+    packet.set(bytes, at + prefix)
+    at += prefix + bytes.length
+  }
+  return packet
+}
+
+const decode = (codec: Codec.Codec, bytes: Uint8Array, out: Array<Message.Message>): string | undefined => {
+  if (bytes.length < overhead || bytes[0] !== 0x53 || bytes[1] !== 0x48) return "not-ours"
+  if (bytes[2] !== version) return "unknown-version"
+  if (bytes[3] !== 0) return "unknown-flags"
+  return parts(codec, bytes, { at: overhead, out })
+}
+
+/** The parts from `at` to the end, also used for stream frames. */
+export const parts = (
+  codec: Codec.Codec,
+  bytes: Uint8Array,
+  options: { readonly at: number; readonly out: Array<Message.Message>; readonly max?: number }
+): string | undefined => {
+  let at = options.at
+  for (let count = 0; at < bytes.length; count++) {
+    if (count >= (options.max ?? maxParts)) return "too-many-parts"
+    if (at + prefix > bytes.length) return "truncated"
+    const length = ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)
+    at += prefix
+    if (at + length > bytes.length) return "truncated"
+    const decoded = codec.decode(bytes.subarray(at, at + length))
+    if (Result.isFailure(decoded)) return decoded.failure
+    options.out.push(decoded.success)
+    at += length
+  }
+  return undefined
+}
