@@ -1,0 +1,394 @@
+/** Moves calls: carries out what `Invocation` decides, and tells it what came of it.
+ *
+ * Boundary: instances are `Pool`'s, connections `PeerPool`'s, answers the call's own. Everything here happens in
+ * callbacks of the event loop, without a promise or fiber per call.
+ * Invariants: F1 (a call in `calls` is settled exactly once: by an answer, an error, or its client going away), M5 (at
+ * most `maxCalls` at once; deadlines of all are looked at every `sweepMs`). */
+import * as CallError from "../../functions/CallError.ts"
+import type * as Executor from "../../functions/Executor.ts"
+import * as Hop from "../../functions/Hop.ts"
+import * as Invocation from "../../functions/Invocation.ts"
+import type * as Link from "../../functions/Link.ts"
+import type * as Mux from "../../functions/Mux.ts"
+import * as RouteCache from "../../functions/RouteCache.ts"
+import type { Call } from "./Call.ts"
+import type { ControlLink } from "./ControlLink.ts"
+import type { GatewayMetrics } from "./GatewayMetrics.ts"
+import type { PeerPool } from "./PeerPool.ts"
+import * as Pool from "./Pool.ts"
+
+export interface Options {
+  readonly self: string
+  readonly executor: Executor.Executor
+  readonly link: ControlLink
+  readonly peers: PeerPool
+  readonly metrics: GatewayMetrics
+  readonly now: () => number
+  readonly log: Pool.Owner["log"]
+  readonly locateMs: number
+  readonly waitMs: number
+  readonly leaseMs: number
+  readonly bundleMs: number
+  readonly maxCalls: number
+  readonly routes: RouteCache.RouteCache
+}
+
+/** A bundle or an exit may be told a little later than the stream's error that it explains. */
+const explainMs = 200
+
+export class Placement implements Pool.Owner {
+  readonly executor: Executor.Executor
+  readonly now: () => number
+  readonly log: Pool.Owner["log"]
+  readonly calls = new Set<Call>()
+  readonly pools = new Map<string, Pool.Pool>()
+  draining = false
+  readonly #options: Options
+  #emptied: Array<() => void> = []
+
+  constructor(options: Options) {
+    this.#options = options
+    this.executor = options.executor
+    this.now = options.now
+    this.log = options.log
+  }
+
+  get isFull(): boolean {
+    return this.calls.size >= this.#options.maxCalls
+  }
+
+  pool(manifest: Link.Version): Pool.Pool {
+    const known = this.pools.get(manifest.version)
+    if (known !== undefined) return known
+    const pool = new Pool.Pool(manifest, this, (tried) =>
+      RouteCache.pick(this.#options.routes, manifest.version, { load: this.#options.peers.load, tried }))
+    pool.usedAt = this.now()
+    this.pools.set(manifest.version, pool)
+    return pool
+  }
+
+  begin(call: Call): void {
+    this.calls.add(call)
+    this.#step(call, Invocation.begin(this.draining))
+  }
+
+  /** Ends a call that has been answered (`ok`), failed or abandoned. */
+  settle(call: Call, outcome: string): void {
+    if (call.done) return
+    call.done = true
+    this.calls.delete(call)
+    this.#leave(call)
+    this.#options.metrics.call(outcome, call.start, (this.now() - call.arrivedAt) / 1000)
+    if (this.calls.size === 0) for (const emptied of this.#emptied.splice(0)) emptied()
+  }
+
+  fail(call: Call, reason: CallError.Reason, detail: CallError.Detail = {}): void {
+    if (call.done) return
+    call.upstream?.cancel()
+    const idempotent = call.invocation.idempotent
+    call.fail(reason, { ...detail, idempotent })
+    this.settle(call, reason)
+  }
+
+  /** Its client, or the node it came from, has gone. */
+  abandon(call: Call): void {
+    if (call.done) return
+    call.upstream?.cancel()
+    // It may still be running, for ever: look when its time is up.
+    if (call.slot !== undefined) call.slot.checkAt = Math.min(call.slot.checkAt, call.deadline)
+    this.settle(call, "aborted")
+  }
+
+  /** Once no call is left. */
+  emptied(): Promise<void> {
+    return this.calls.size === 0 ? Promise.resolve() : new Promise((done) => this.#emptied.push(done))
+  }
+
+  sweep(): void {
+    const now = this.now()
+    for (const call of this.calls) {
+      if (call.deadline > now) continue
+      if (call.slot !== undefined) void call.pool.check(call.slot)
+      this.fail(call, "timeout")
+    }
+    for (const [version, pool] of this.pools) {
+      pool.sweep(now)
+      if (pool.isIdle && (pool.retired || now - pool.usedAt > pool.manifest.limits.idleMs)) this.pools.delete(version)
+    }
+  }
+
+  /** Versions that are no longer in the catalog end when their calls have. */
+  retire(kept: ReadonlySet<string>): void {
+    for (const [version, pool] of this.pools) pool.retired = !kept.has(version)
+  }
+
+  #step(call: Call, event: Invocation.Event): void {
+    if (call.done) return
+    const { pool } = call
+    const action = Invocation.step(call.invocation, event, pool.around)
+    switch (action._tag) {
+      case "Run": {
+        const slot = pool.place()
+        call.placedAt = this.now()
+        return slot === undefined ? pool.join(call) : this.run(call, slot)
+      }
+      case "Join":
+      case "Start":
+        call.placedAt = this.now()
+        return pool.join(call)
+      case "Locate":
+        return this.#locate(call, action.lease)
+      case "Wait":
+        return this.#wait(call)
+      case "Forward":
+        return this.#forward(call, action.node)
+      case "Refuse":
+        return this.#refuse(call, action.refusal)
+      case "Fail":
+        return this.fail(call, action.reason)
+    }
+  }
+
+  /** Gives the call's slot back and forgets its stream. */
+  #leave(call: Call): void {
+    const { pool, slot } = call
+    call.body?.detach()
+    call.upstream = undefined
+    call.node = undefined
+    pool.queue.delete(call)
+    if (slot === undefined) return
+    call.slot = undefined
+    pool.release(slot)
+  }
+
+  #refuse(call: Call, refusal: Invocation.Refusal): void {
+    // It may have come ahead of the answer that lets us start: the look-up that is open decides.
+    if (refusal === "not-warm" && call.pool.locating !== undefined) {
+      call.pool.locating.push(call)
+      return
+    }
+    this.#options.metrics.refused++
+    call.refuse(refusal)
+    this.settle(call, "refused")
+  }
+
+  // --- on an instance here
+
+  run(call: Call, slot: Pool.Slot): void {
+    slot.inflight++
+    call.slot = slot
+    const now = this.now()
+    call.startedAt = now
+    const { callId, depth, headers, method, url } = call.asked
+    const timeoutMs = Math.max(1, Math.ceil(call.deadline - now))
+    const stream = slot.instance.call({ callId, method, url, headers, timeoutMs, depth })
+    call.upstream = stream
+    stream.onHead = (raw) => this.#localHead(call, raw)
+    stream.onData = (chunk) => call.deliver(chunk)
+    stream.onEnd = (trailer) => this.#ended(call, trailer)
+    stream.onError = (code, message) => this.#localError(call, slot, { code, message })
+    if (call.body === undefined) stream.end()
+    else call.body.attach(stream)
+  }
+
+  #localHead(call: Call, raw: Uint8Array): void {
+    if (call.done) return
+    const told = {
+      start: call.start,
+      node: this.#options.self,
+      queue: Math.max(0, call.startedAt - call.placedAt - call.initMs),
+      init: call.initMs,
+      exec: this.now() - call.startedAt
+    }
+    if (call.localHead(raw, told)) call.replied = true
+    else this.fail(call, "bad-reply", { message: "the function's status or headers cannot be sent" })
+  }
+
+  #ended(call: Call, trailer: Uint8Array): void {
+    if (call.done) return
+    if (!call.replied) return this.fail(call, "bad-reply", { message: "the answer has no head" })
+    call.finish(trailer)
+    this.settle(call, "ok")
+  }
+
+  #localError(call: Call, slot: Pool.Slot, error: { readonly code: string; readonly message: string }): void {
+    if (call.done) return
+    if (error.code === "handler-error") {
+      const { name, version } = call.pool.manifest
+      const { callId } = call.asked
+      this.log("error", "a function failed", { function: name, version, callId, cause: error.message })
+      return this.fail(call, "handler-error")
+    }
+    if (error.code === "head-too-large") return this.fail(call, "bad-reply")
+    const unread = slot.killed && call.startedAt >= slot.askedAt
+    if (!call.replied && (unread || (slot.killed && call.invocation.idempotent))) {
+      this.#options.metrics.retried++
+      this.#leave(call)
+      return this.#step(call, { _tag: "InstanceLost", replayable: call.replayable })
+    }
+    if (CallError.isReason(error.code)) return this.fail(call, error.code)
+    if (slot.ended !== undefined) return this.#crashed(call, slot.ended)
+    const timer = setTimeout(() => this.fail(call, "crashed"), explainMs)
+    void slot.instance.exited.then((reason) => {
+      clearTimeout(timer)
+      this.#crashed(call, reason)
+    })
+  }
+
+  #crashed(call: Call, reason: Executor.ExitReason): void {
+    this.fail(call, reason.kind === "stopped" ? "crashed" : reason.kind)
+  }
+
+  failed(call: Call, error: Executor.StartError): void {
+    const full = error.reason === "capacity" || error.reason === "closed"
+    if (!call.asked.entry && full) return this.#refuse(call, "busy")
+    const reason = full ? "no-capacity" : "start-failed"
+    this.fail(call, reason, { message: full ? undefined : `the function does not start: ${error.reason}` })
+  }
+
+  // --- asking the control plane
+
+  async bundle(manifest: Link.Version): Promise<string> {
+    const { link, bundleMs } = this.#options
+    const answer = await new Promise<Link.ToGateway | undefined>((done) =>
+      link.ask({ _tag: "Bundle", digest: manifest.bundle }, bundleMs, done)
+    )
+    if (answer?._tag === "Bundled" && answer.path !== undefined) return answer.path
+    throw new TypeError(answer?._tag === "Bundled" ? answer.message : "the bundle could not be had in time")
+  }
+
+  post(message: Parameters<Pool.Owner["post"]>[0]): void {
+    this.#options.link.post(message)
+  }
+
+  #locate(call: Call, lease: boolean): void {
+    const { pool } = call
+    if (pool.locating !== undefined) {
+      pool.locating.push(call)
+      return
+    }
+    const waiting = pool.locating = [call]
+    this.#ask(pool, lease, (answer) => {
+      pool.locating = undefined
+      const granted = lease && answer === "granted"
+      for (const each of waiting) {
+        if (each.invocation.entry) this.#step(each, { _tag: "Located", lease: answer })
+        else this.#step(each, Invocation.begin(this.draining))
+      }
+      // Everyone who wanted it has gone: another node may have the lease.
+      if (granted && pool.isIdle) this.post({ _tag: "LeaseEnd", version: pool.manifest.version })
+    })
+  }
+
+  #ask(pool: Pool.Pool, lease: boolean, done: (lease: Link.Lease) => void): void {
+    const { link, locateMs, metrics, routes, self } = this.#options
+    const { version } = pool.manifest
+    metrics.lookups++
+    link.ask({ _tag: "Locate", version, lease }, locateMs, (answer) => {
+      const now = this.now()
+      if (answer?._tag !== "Located") {
+        metrics.lookupsTimedOut++
+        // Nobody answers: run here, unless we know that another node has the lease.
+        return done(now < pool.leasedUntil ? "wait" : "granted")
+      }
+      if (answer.lease === "wait") pool.leasedUntil = now + this.#options.leaseMs
+      RouteCache.set(routes, version, answer.nodes.filter((node) => node.id !== self), now)
+      done(answer.lease)
+    })
+  }
+
+  /** Another node starts it: all calls that wait for it look again together. */
+  #wait(call: Call): void {
+    const { pool } = call
+    pool.waiting.push(call)
+    if (pool.waiting.length > 1) return
+    setTimeout(() => {
+      const waiting = pool.waiting
+      pool.waiting = []
+      for (const each of waiting) if (!each.done) this.#locate(each, true)
+    }, this.#options.waitMs)
+  }
+
+  // --- on another node
+
+  #forward(call: Call, node: Link.Warm): void {
+    const { metrics, peers, routes, self } = this.#options
+    const { pool } = call
+    const { version } = pool.manifest
+    const now = this.now()
+    if (RouteCache.isStale(routes, version, now) && pool.locating === undefined) this.#refresh(pool)
+    call.node = node.id
+    call.startedAt = call.placedAt = now
+    metrics.forwarded++
+    const { callId, depth, headers, hops, method, path, url } = call.asked
+    const head = Hop.encodeRequest({
+      callId,
+      version,
+      method,
+      url,
+      headers,
+      timeoutMs: Math.max(1, Math.ceil(call.deadline - now)),
+      depth,
+      hops: hops + 1,
+      path: [...path, self]
+    })
+    peers.open(node, head, (stream) => this.#opened(call, node, stream))
+  }
+
+  #refresh(pool: Pool.Pool): void {
+    const { version } = pool.manifest
+    this.#ask(pool, false, (lease) => {
+      if (lease === "granted" && pool.isIdle) this.post({ _tag: "LeaseEnd", version })
+    })
+  }
+
+  #opened(call: Call, node: Link.Warm, stream: Mux.MuxStream | undefined): void {
+    if (call.done || call.node !== node.id) {
+      stream?.cancel()
+      return
+    }
+    if (stream === undefined) return this.#peerLost(call, node, false)
+    call.upstream = stream
+    stream.onHead = (raw) => {
+      if (call.done) return
+      if (call.remoteHead(raw)) call.replied = true
+      else this.fail(call, "bad-reply")
+    }
+    stream.onData = (chunk) => call.deliver(chunk)
+    stream.onEnd = (trailer) => this.#ended(call, trailer)
+    stream.onCancel = () => this.#peerLost(call, node, true)
+    stream.onError = (code, message) => this.#remoteError(call, node, { code, message })
+    if (call.body === undefined) stream.end()
+    else call.body.attach(stream)
+  }
+
+  #remoteError(call: Call, node: Link.Warm, error: { readonly code: string; readonly message: string }): void {
+    if (call.done) return
+    const verdict = Hop.readCode(error.code)
+    switch (verdict._tag) {
+      case "Lost":
+        return this.#peerLost(call, node, true)
+      case "Failed":
+        return this.fail(call, CallError.isReason(verdict.reason) ? verdict.reason : "peer-lost", {
+          path: verdict.reason === "loop" ? error.message.split(" ").slice(0, 16) : undefined
+        })
+      case "Refused": {
+        if (verdict.refusal === "not-warm") RouteCache.forget(this.#options.routes, call.pool.manifest.version, node.id)
+        this.#options.metrics.retried++
+        const { replayable } = call
+        this.#leave(call)
+        return this.#step(call, { _tag: "Refused", node: node.id, refusal: verdict.refusal, replayable })
+      }
+    }
+  }
+
+  #peerLost(call: Call, node: Link.Warm, sent: boolean): void {
+    if (call.done) return
+    if (call.replied) return this.fail(call, "peer-lost")
+    this.#options.metrics.retried++
+    const { replayable } = call
+    this.#leave(call)
+    this.#step(call, { _tag: "PeerLost", node: node.id, sent, replayable })
+  }
+}
+
