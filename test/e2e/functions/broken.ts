@@ -1,3 +1,0 @@
-export default (request: Request) => {
-  return new Response("unbalanced"
-}
