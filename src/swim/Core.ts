@@ -171,6 +171,8 @@ export interface Core {
   readonly answered: Map<string, number>
   /** Somebody we held dead is back: its table and ours are compared next. */
   healed: Member.Address | undefined
+  /** Somebody is new: an exchange soon makes sure that nobody misses it. */
+  settle: boolean
   lastHeal: number
   // leaving
   leaving: Leaving | undefined
@@ -248,6 +250,7 @@ export const make = (options: {
     recoveryRound: 0,
     answered: new Map(),
     healed: undefined,
+    settle: false,
     lastHeal: -Infinity,
     leaving: undefined,
     reply: []

@@ -47,6 +47,8 @@ export interface Params {
   readonly nacks: boolean
   /** Ask others before a suspicion becomes a death. */
   readonly askFirst: boolean
+  /** Whoever passes on a superseded accusation is told what supersedes it. */
+  readonly corrections: boolean
   /** On a first suspicion some members probe the suspect next. */
   readonly confirmProbes: boolean
   /** Suspicion timers wait until received packets are processed. */
@@ -59,6 +61,8 @@ export interface Params {
   readonly leaveAcks: number
   /** ... or this long. Unit ms. */
   readonly leaveTimeout: number
+  /** After news of a join tables are compared within this time, so that no rumour dies; 0 = only periodically. Unit ms. */
+  readonly settleInterval: number
   /** A table exchange that takes longer is given up. Unit ms. */
   readonly streamTimeout: number
   /** Table exchanges open at once, in each direction. */
@@ -92,14 +96,16 @@ export const lan: Params = {
   awarenessMax: 8,
   nacks: true,
   askFirst: true,
+  corrections: true,
   confirmProbes: true,
   drainThenJudge: true,
   streamPing: true,
   lateness: 100,
   leaveAcks: 3,
   leaveTimeout: 2000,
+  settleInterval: 1500,
   streamTimeout: 10_000,
-  maxStreams: 32,
+  maxStreams: 64,
   broadcastBytes: 4 * 1024 * 1024,
   broadcastAge: 60_000,
   broadcastShare: 0.25
@@ -157,6 +163,7 @@ const rules: ReadonlyArray<readonly [keyof Params, string, (p: Params) => boolea
   ["leaveAcks", "at least 1", (p) => p.leaveAcks >= 1],
   ["leaveTimeout", "above 0", (p) => p.leaveTimeout > 0],
   ["streamTimeout", "at least probeTimeout", (p) => p.streamTimeout >= p.probeTimeout],
+  ["settleInterval", "0 (off) to pushPullInterval", (p) => p.settleInterval >= 0 && p.settleInterval <= p.pushPullInterval],
   ["maxStreams", "at least 2", (p) => p.maxStreams >= 2],
   ["broadcastBytes", "at least datagramBudget", (p) => p.broadcastBytes >= p.datagramBudget],
   ["broadcastAge", "at least gossipInterval", (p) => p.broadcastAge >= p.gossipInterval],

@@ -15,9 +15,9 @@ const maxSeeds = 64
 const parallel = 3
 /** The dead tried per round. */
 const perRound = 3
-const firstRetry = 500
-/** Pace of exchanges while tables differ. */
-const hurry = 2000
+const firstRetry = 200
+/** Pace of exchanges while tables differ: soon in a small cluster, every 2 s in a large one. */
+const hurry = (core: Core.Core): number => Math.min(2000, Math.max(200, 10 * Core.living(core)))
 
 export const join = (core: Core.Core, addresses: ReadonlyArray<Member.Address>): void => {
   const seeds = core.seeds.slice()
@@ -75,7 +75,7 @@ export const onJoinTimer = (core: Core.Core, timer: number): void => {
 }
 
 const backoff = (core: Core.Core, attempts: number): number =>
-  Prng.jitter(core.random, Math.min(core.params.pushPullInterval, firstRetry * 2 ** Math.min(20, attempts)), 0.25)
+  Prng.jitter(core.random, Math.min(core.params.pushPullInterval, firstRetry * 2 ** Math.min(20, attempts)), 0.5)
 
 /** The outcome of an exchange that this side began. */
 export const onOutcome = (core: Core.Core, stream: Core.Stream, error: string | undefined): void => {
@@ -95,7 +95,7 @@ export const onOutcome = (core: Core.Core, stream: Core.Stream, error: string | 
     }
     contact(core)
   }
-  if (error === undefined && !stream.equal && stream.changed > 0) schedulePushPull(core, hurry)
+  if (error === undefined && !stream.equal && stream.changed > 0) schedulePushPull(core, hurry(core))
 }
 
 const firstContact = (core: Core.Core): void => {
@@ -163,6 +163,12 @@ export const farewell = (core: Core.Core): void => {
   for (const row of one) {
     Sync.open(core, { purpose: "leave", address: Members.identity(core.table, row).address, argument: 0 })
   }
+}
+
+/** Soon after somebody joined, each member compares tables once more. */
+export const settle = (core: Core.Core): void => {
+  core.settle = false
+  if (core.params.settleInterval > 0) schedulePushPull(core, Math.max(core.params.settleInterval, hurry(core)))
 }
 
 /** Tables are compared at once with a member that was held dead; at most once a second. */

@@ -158,6 +158,7 @@ const insert = (core: Core.Core, member: Member.Member, source: Source): void =>
   if (isFuture(core, member.startedAt)) return Core.reject(core, "start-in-the-future", source.from)
   const row = put(core, member, source.since)
   if (!Member.isActive(member.status)) return
+  core.settle = true
   Core.notify(core, { _tag: "Joined", member: { ...member, status: "alive" } })
   if (member.status === "suspect") {
     Suspicion.start(core, row, core.self.id)
@@ -197,7 +198,7 @@ export const claim = (
     }
     return
   }
-  if (order <= 0) return
+  if (order <= 0) return correct(core, row, order, source)
   const member: Member.Member = { ...current, incarnation: about.incarnation, status }
   put(core, member, source.since)
   if (status === "suspect") return suspected(core, row, member, source, accuser)
@@ -212,6 +213,12 @@ export const claim = (
       status === "left" ? { _tag: "Left", ...only(about) } : { _tag: "Dead", ...only(about), from: accuser }
     )
   }
+}
+
+/** Whoever passes on what is long superseded has missed the news: it is told, once a second per peer. */
+const correct = (core: Core.Core, row: number, order: number, source: Source): void => {
+  if (order === 0 || source.from === undefined || !core.params.corrections) return
+  if (Core.mayAnswer(core, source.from)) Core.reply(core, stateOf(core, row))
 }
 
 const only = ({ bootId, id, incarnation }: Claim): Claim => ({ id, bootId, incarnation })

@@ -133,6 +133,7 @@ export const step = (core: Swim, input: Input, out: Array<Output>): void => {
     }
   }
   if (core.healed !== undefined) Recovery.heal(core)
+  if (core.settle) Recovery.settle(core)
   const first = Timers.first(core.timers)
   if (first !== core.wake) {
     core.wake = first

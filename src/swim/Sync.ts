@@ -219,7 +219,7 @@ const onDigest = (core: Core.Core, stream: Core.Stream, message: Message.SyncDig
   const { bootId, id: from } = core.self
   const head = (hashes: Uint8Array): Message.Message => ({ _tag: "SyncBuckets", from, bootId, hashes })
   if (message.join) {
-    return sendStates(core, stream, { head: [head(new Uint8Array(0))], wanted: () => true, close: false })
+    return sendStates(core, stream, { head: [head(new Uint8Array(0))], wanted: () => true, close: true })
   }
   const own = digest(core)
   if (own.hash === message.hash && own.count === message.count) {
