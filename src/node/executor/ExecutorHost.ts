@@ -58,7 +58,7 @@ export class ExecutorWorker {
       onPending: () => this.#pending(),
       onBroken: (broken) => this.kill({ kind: "crashed", message: `it broke its connection: ${broken}` })
     })
-    socket.on("data", (chunk) => this.mux.receive(chunk))
+    socket.on("data", (chunk) => typeof chunk === "string" ? undefined : this.mux.receive(chunk))
     socket.on("error", () => {})
     socket.on("close", () => {
       // The reason comes from the host, usually right behind this.

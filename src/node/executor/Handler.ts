@@ -137,12 +137,32 @@ const run = async (handler: Handler, stream: Mux.MuxStream, head: Executor.CallH
 const nameOf = (value: unknown): string =>
   typeof value === "object" && value !== null ? value.constructor?.name ?? "an object" : String(typeof value)
 
+/** A request whose signal is that of its call, made only when somebody asks for it. */
+class CallRequest extends Request {
+  readonly #context: CallContext
+
+  constructor(url: string, init: RequestInit, context: CallContext) {
+    super(url, init)
+    this.#context = context
+  }
+
+  // The type of `Request` has it as a property, so it cannot be overridden by a getter in the class.
+  static {
+    Object.defineProperty(this.prototype, "signal", {
+      get(this: CallRequest) {
+        return this.#context.signal
+      }
+    })
+  }
+}
+
 const makeRequest = (stream: Mux.MuxStream, head: Executor.CallHead, context: CallContext): Request => {
   const headers = new Headers()
   for (const [name, value] of head.headers) headers.append(name, value)
   const url = `http://function${head.url}`
-  if (head.method === "GET" || head.method === "HEAD") return new Request(url, { method: head.method, headers })
-  return new Request(url, { method: head.method, headers, body: requestBody(stream, context), duplex: "half" })
+  const { method } = head
+  if (method === "GET" || method === "HEAD") return new CallRequest(url, { method, headers }, context)
+  return new CallRequest(url, { method, headers, body: requestBody(stream, context), duplex: "half" }, context)
 }
 
 const sendBody = async (

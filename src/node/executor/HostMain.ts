@@ -2,7 +2,7 @@
  *
  * Boundary: this thread spawns, watches and kills; it never runs user code and no call passes through it. It loads
  * nothing but Node, so that it starts quickly. It ends, with everything it started, when the agent's channel closes.
- * Invariants: F2 (a worker over its memory ends alone where that can be had; see `#watch`), M5. */
+ * Invariants: F2 (a worker over its memory ends alone where that can be had; see `watch`), M5. */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import process from "node:process"
@@ -10,8 +10,13 @@ import { Worker } from "node:worker_threads"
 import type * as Control from "./Control.ts"
 import * as WorkerSource from "./WorkerSource.ts"
 
-const WatchMs = 200
+const WatchMs = 100
 const MiB = 1024 * 1024
+/** How far V8's own limit lies above the function's. */
+const HeapSlack = 32 * MiB
+/** V8 lets about this much of buffers become garbage before it collects. */
+const BufferSlack = 96 * MiB
+const PatienceSamples = 5
 const MaxMessage = 4096
 
 interface Entry {
@@ -20,6 +25,8 @@ interface Entry {
   limit: number | undefined
   /** Samples in a row above the limit. */
   over: number
+  /** Milliseconds its loop was busy, when last asked. */
+  active: number
   asked: boolean
   end: { readonly kind: "crashed" | "out-of-memory"; readonly message: string } | undefined
 }
@@ -59,9 +66,9 @@ const spawn = (id: number, path: string, memoryMb: number): void => {
     stdout: true,
     stderr: true,
     name: `function ${id}`,
-    resourceLimits: { maxOldGenerationSizeMb: memoryMb }
+    resourceLimits: { maxOldGenerationSizeMb: memoryMb + HeapSlack / MiB }
   })
-  const entry: Entry = { worker, limit: undefined, over: 0, asked: false, end: undefined }
+  const entry: Entry = { worker, limit: undefined, over: 0, active: 0, asked: false, end: undefined }
   workers.set(id, entry)
   worker.on("message", (message: unknown) => fromWorker(id, message))
   worker.on("error", (error: unknown) => {
@@ -97,24 +104,32 @@ const fromWorker = (id: number, message: unknown): void => {
 }
 
 /** Heap and buffers of each instance, read while it runs, even in an endless loop. `resourceLimits` does not count
- * buffers, and at a heap limit it may abort this process: so what grows slowly enough is ended here, alone. */
+ * buffers, and V8 may abort this whole process at a heap limit: so what grows slowly is ended here, alone, a little
+ * before. Garbage counts until it is collected, hence the slack and the samples in a row. Idle threads are not woken. */
 const watch = (): void => {
   for (const entry of workers.values()) {
     const { limit, worker } = entry
     if (limit === undefined || entry.asked) continue
+    const turned = worker.performance.eventLoopUtilization()
+    if (turned.active === entry.active && entry.over === 0) continue
+    entry.active = turned.active
     entry.asked = true
     worker.getHeapStatistics().then((heap) => {
       entry.asked = false
-      const used = heap.used_heap_size + heap.external_memory
-      entry.over = used > limit ? entry.over + 1 : 0
-      if (entry.over < 3 && used < limit * 1.5) return
-      const message = `it held ${Math.round(used / MiB)} MiB of ${Math.round(limit / MiB)}`
-      entry.end ??= { kind: "out-of-memory", message }
-      void worker.terminate()
+      judge(entry, limit, heap.used_heap_size, heap.external_memory)
     }, () => {
       // It is ending already.
     })
   }
+}
+
+const judge = (entry: Entry, limit: number, heap: number, buffers: number): void => {
+  const tooMuch = heap > limit + HeapSlack / 2 || heap + buffers > limit + BufferSlack
+  entry.over = tooMuch ? entry.over + 1 : 0
+  if (entry.over < PatienceSamples && heap + buffers < 2 * limit + BufferSlack) return
+  const message = `it held ${Math.round((heap + buffers) / MiB)} MiB of ${Math.round(limit / MiB)}`
+  entry.end ??= { kind: "out-of-memory", message }
+  void entry.worker.terminate()
 }
 
 const receive = (message: Control.ToHost): void => {

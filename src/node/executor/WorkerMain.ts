@@ -86,7 +86,7 @@ const serve = (socket: Net.Socket): void => {
       })
     }
   })
-  socket.on("data", (chunk) => mux.receive(chunk))
+  socket.on("data", (chunk) => typeof chunk === "string" ? undefined : mux.receive(chunk))
   socket.on("error", () => {})
   // Without an agent there is nobody to work for.
   socket.on("close", () => process.exit(0))

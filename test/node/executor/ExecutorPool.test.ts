@@ -157,6 +157,7 @@ describe("ExecutorPool", () => {
     const instance = await pool.start(Calls.spec("misbehave"))
     const stream = Calls.open(instance, "/signal")
     await log.find("listening")
+    assert.include((await log.find("same signal")).text, "true")
     stream.cancel()
     assert.include((await log.find("aborted")).text, "AbortError")
     assert.strictEqual(instance.inflight, 0)

@@ -106,8 +106,8 @@ describe("Functions that misbehave", () => {
     assert.strictEqual((await Calls.call(instance, "/")).body, "fine")
   })
 
-  for (const path of ["/buffers", "/buffers-at-once"]) {
-    it(`end alone when they hold more buffers than their memory, by ${path}`, async () => {
+  for (const path of ["/buffers", "/buffers-at-once", "/leak"]) {
+    it(`end alone when they hold more than their memory, by ${path}`, async () => {
       const instance = await pool.start(Calls.spec("misbehave", { limits: { memoryMb: 64 } }))
       const other = await pool.start(Calls.spec("hello"))
       const { error } = await Calls.call(instance, path)
@@ -116,6 +116,11 @@ describe("Functions that misbehave", () => {
       assert.strictEqual((await Calls.call(other, "/")).body, "hello /")
     })
   }
+
+  it("may make garbage of many times their memory", async () => {
+    const instance = await pool.start(Calls.spec("misbehave", { limits: { memoryMb: 64 } }))
+    assert.strictEqual((await Calls.call(instance, "/churn")).body, "churned")
+  })
 
   it("end by a heap bomb, at worst with their host, which comes back", () =>
     withPool(async (own) => {
