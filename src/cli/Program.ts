@@ -1,8 +1,8 @@
 /** Runs one command to its end: arguments in, one line on stderr and an exit code out.
  *
  * Exit codes: 0 done, also when a serving command was asked to end; 1 failed; 2 wrong usage. The first SIGINT, SIGTERM or
- * SIGHUP interrupts the command, which leaves in its finalizers; the second ends the process at once, and so does a
- * leave that takes too long.
+ * SIGHUP (or, below npm, the end of the parent) interrupts the command, which leaves in its finalizers; the second ends
+ * the process at once, and so does a leave that takes too long.
  * Boundary: the only file of the command line that touches `process`. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -23,11 +23,14 @@ export interface Options {
   readonly loadBundler: () => Promise<BundlerModule>
 }
 
+/** npm and a terminal may both pass on one Ctrl-C: what comes this soon after the first signal is the same one. */
+const sameSignalMillis = 250
+
 /** Longer than a node needs to leave; whoever sends SIGTERM would rather have the process gone. */
 const leaveLimit = "20 seconds"
 
 export const run = (options: Options): void => {
-  const state = { serving: false, signals: 0 }
+  const state = { serving: false, signals: 0, firstAt: 0 }
   const interactive = process.stdout.isTTY
   const color = interactive && (process.env.NO_COLOR ?? "") === "" && process.env.TERM !== "dumb"
   const session: Session["Service"] = {
@@ -61,7 +64,10 @@ export const run = (options: Options): void => {
   ))
   const keepAlive = Effect.runFork(Effect.forever(Effect.sleep("1 day"))) // a waiting fiber alone does not keep the process
   const onSignal = () => {
+    const now = performance.now()
+    if (state.signals > 0 && now - state.firstAt < sameSignalMillis) return
     state.signals += 1
+    state.firstAt = now
     if (state.signals > 1) endNow("shoal: ended at once, on the second signal\n")
     fiber.interruptUnsafe()
     Effect.runFork(Effect.andThen(
@@ -70,6 +76,9 @@ export const run = (options: Options): void => {
     ))
   }
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal)
+  if (process.env["npm_lifecycle_event"] !== undefined) {
+    Effect.runFork(Effect.andThen(orphaned(process.ppid), Effect.sync(onSignal)))
+  }
   fiber.addObserver((exit) => {
     keepAlive.interruptUnsafe()
     const { code, line } = conclude(exit, state)
@@ -104,6 +113,12 @@ const endNow = (line: string): never => {
   process.stderr.write(line)
   return process.exit(1)
 }
+
+/** npm starts a command through a shell and passes a SIGTERM only to that shell, which dies without a word. */
+const orphaned = (parent: number): Effect.Effect<void> =>
+  Effect.suspend(() => process.ppid === parent ? Effect.sleep("500 millis") : Effect.void).pipe(
+    Effect.repeat({ until: () => process.ppid !== parent })
+  )
 
 /** A reader that has seen enough (`shoal members | head -1`) is no failure. */
 const onBrokenPipe = (error: NodeJS.ErrnoException): void => {

@@ -20,7 +20,12 @@ const only = <Name extends DevView.Event["event"]>(stdout: string, name: Name) =
 
 const startDev = (args: ReadonlyArray<string>, env: Record<string, string> = {}) => {
   const running = Spawned.start(["dev", "--json", "--port", "0", ...args], { env })
-  return { ...running, ready: running.until(/"ready".*\n/).then(() => only(running.stdout(), "ready")[0]) }
+  const ready = running.until(/"ready".*\n/).then(() => {
+    const [event] = only(running.stdout(), "ready")
+    assert.isDefined(event)
+    return event
+  })
+  return { ...running, ready }
 }
 const pidsOf = (stdout: string) => only(stdout, "started").map((event) => event.pid)
 
@@ -30,7 +35,7 @@ describe("shoal dev", () => {
     const ready = await dev.ready
     const started = only(dev.stdout(), "started")
     assert.deepStrictEqual(started.map((event) => event.name).sort(), ["n1", "n2", "n3"])
-    assert.strictEqual(ready?.nodes, 3)
+    assert.strictEqual(ready.nodes, 3)
     assert.deepStrictEqual(ready.urls.map((url) => new URL(url).pathname), ["/function/hello", "/function/other"])
     for (const url of ready.urls) assert.strictEqual((await fetch(url)).status, 200)
     await dev.until(/"function","name":"other".*\n/)
@@ -50,7 +55,7 @@ describe("shoal dev", () => {
     assert.strictEqual(pids.length, 2)
     dev.child.kill("SIGKILL")
     await Spawned.gone(pids)
-    rmSync(ready?.dataDir ?? "", { recursive: true })
+    rmSync(ready.dataDir, { recursive: true })
   })
 
   it("reports a node that dies, with its last lines, and goes on with the others", async () => {
@@ -132,5 +137,17 @@ describe("shoal dev", () => {
     assert.match(stdout, /^node +n1 runs as process \d+, http:\/\/127\.0\.0\.1:\d+\n/)
     assert.match(stdout, /ready +1 node in \d+\.\d s, data in .*\n +curl http:\/\/127\.0\.0\.1:\d+\/function\/hello\n/)
     assert.notInclude(stdout, "\u001b[")
+  })
+})
+
+describe("shoal dev below npm", () => {
+  it("ends when the shell that npm put between is gone", async () => {
+    const script = `"${process.execPath}" "${Spawned.fixture}" dev --json --port 0 --nodes 1; exit $?`
+    const dev = Spawned.startCommand("/bin/sh", ["-c", script], { npm_lifecycle_event: "start" })
+    await dev.until(/"ready".*\n/)
+    const pids = pidsOf(dev.stdout())
+    dev.child.kill("SIGKILL")
+    await dev.until(/"left".*\n/)
+    await Spawned.gone(pids)
   })
 })
