@@ -64,7 +64,7 @@ export class ControlLink {
   }
 
   close(): void {
-    for (const id of [...this.#open.keys()]) this.#close(id, undefined)
+    for (const id of this.#open.keys()) this.#close(id, undefined)
   }
 
   #answered(answer: Answer): void {

@@ -5,9 +5,9 @@
  * with a reason.
  * Invariants: M5 (an unfinished hello is at most one read long and has its time limit), F1 (every stream of a
  * connection that ends is told). */
-import type * as Net from "node:net"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import type * as Net from "node:net"
 import * as Hello from "../../cluster/Hello.ts"
 import * as Mux from "../../functions/Mux.ts"
 

@@ -122,7 +122,10 @@ export class Front {
     const deep = headers["x-shoal-depth"]
     const depth = Headers.depth(typeof deep === "string" ? deep : undefined)
     if (Invocation.breach({ self, hops: 0, depth, path: [] }) !== undefined) {
-      return exchange.error("loop", { path: [self], message: `more than ${Invocation.maxDepth} calls inside each other` })
+      return exchange.error("loop", {
+        path: [self],
+        message: `more than ${Invocation.maxDepth} calls inside each other`
+      })
     }
     const length = exchange.bodyLength
     if (length !== undefined && length > manifest.limits.bodyBytes) {

@@ -3,8 +3,8 @@
  * Boundary: plain Node, put together here; it knows the control plane only by the messages of `functions/Link.ts`, so
  * that it can be moved to a thread. Decisions are in the pure `Invocation`, `RouteCache` and `AdminGuard`.
  * Invariants: F1, F3 (`drain` loses no accepted call), M5. */
-import type * as Net from "node:net"
 import * as Schema from "effect/Schema"
+import type * as Net from "node:net"
 import * as Hello from "../../cluster/Hello.ts"
 import * as Directory from "../../functions/Directory.ts"
 import type * as Executor from "../../functions/Executor.ts"
@@ -23,7 +23,7 @@ export class ListenError extends Schema.TaggedError<ListenError>()("ListenError"
   reason: Schema.Literals(["port-in-use", "not-permitted", "no-such-address", "failed"]),
   listener: Schema.Literals(["http", "data"]),
   host: Schema.String,
-  port: Schema.Number,
+  port: Schema.Finite,
   message: Schema.String
 }) {}
 
@@ -230,7 +230,7 @@ const running = (parts: Parts, addresses: Gateway["addresses"]): Gateway => {
       closed ??= (async () => {
         clearInterval(sweeping)
         placement.draining = true
-        for (const call of [...placement.calls]) placement.fail(call, "draining")
+        for (const call of placement.calls) placement.fail(call, "draining")
         stopAccepting()
         front.server.closeAllConnections()
         peers.close()

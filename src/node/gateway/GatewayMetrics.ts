@@ -78,7 +78,9 @@ export class GatewayMetrics {
       `shoal_gateway_call_duration_seconds_count ${this.#count}`
     )
     head("shoal_gateway_rejected_total", "counter", "Frames, hellos and requests refused as broken, by reason")
-    for (const [reason, count] of this.#rejected) lines.push(`shoal_gateway_rejected_total{reason="${reason}"} ${count}`)
+    for (const [reason, count] of this.#rejected) {
+      lines.push(`shoal_gateway_rejected_total{reason="${reason}"} ${count}`)
+    }
     single("shoal_gateway_forwarded_total", "counter", "Calls sent to another node", this.forwarded)
     single("shoal_gateway_received_total", "counter", "Calls taken from another node", this.received)
     single("shoal_gateway_refused_total", "counter", "Calls of other nodes given back", this.refused)

@@ -3,7 +3,7 @@
  * Boundary: HTTP/1.1 by `node:http`; what is said about the call in headers is composed here. A short answer that came
  * whole leaves in one write with its length; a longer one is streamed as far as the client reads.
  * Invariants: F1 (an answer, an error in JSON, or a closed connection when the answer had begun). */
-import * as CallError from "../../functions/CallError.ts"
+import type * as CallError from "../../functions/CallError.ts"
 import * as Headers from "../../functions/Headers.ts"
 import * as Hop from "../../functions/Hop.ts"
 import { Body } from "./Body.ts"

@@ -60,8 +60,11 @@ export class Placement implements Pool.Owner {
   pool(manifest: Link.Version): Pool.Pool {
     const known = this.pools.get(manifest.version)
     if (known !== undefined) return known
-    const pool = new Pool.Pool(manifest, this, (tried) =>
-      RouteCache.pick(this.#options.routes, manifest.version, { load: this.#options.peers.load, tried }))
+    const pool = new Pool.Pool(
+      manifest,
+      this,
+      (tried) => RouteCache.pick(this.#options.routes, manifest.version, { load: this.#options.peers.load, tried })
+    )
     pool.usedAt = this.now()
     this.pools.set(manifest.version, pool)
     return pool
@@ -79,7 +82,7 @@ export class Placement implements Pool.Owner {
     this.calls.delete(call)
     this.#leave(call)
     this.#options.metrics.call(outcome, call.start, (this.now() - call.arrivedAt) / 1000)
-    if (this.calls.size === 0) for (const emptied of this.#emptied.splice(0)) emptied()
+    if (this.calls.size === 0) { for (const emptied of this.#emptied.splice(0)) emptied() }
   }
 
   fail(call: Call, reason: CallError.Reason, detail: CallError.Detail = {}): void {
@@ -391,4 +394,3 @@ export class Placement implements Pool.Owner {
     this.#step(call, { _tag: "PeerLost", node: node.id, sent, replayable })
   }
 }
-

@@ -5,6 +5,7 @@
  * fits the instances that are on their way, no further one is started.
  * Invariants: M5 (queue and instances are bounded by the version's limits), F1 (a queued call is run, or handed back by
  * `lost` or `failed`). */
+import * as Schema from "effect/Schema"
 import * as Executor from "../../functions/Executor.ts"
 import type * as Invocation from "../../functions/Invocation.ts"
 import type * as Link from "../../functions/Link.ts"
@@ -114,7 +115,7 @@ export class Pool {
 
   /** Stops what has been idle for its time, asks those for a sign of life whose calls were given up. */
   sweep(now: number): void {
-    for (const slot of [...this.slots]) {
+    for (const slot of this.slots.slice()) {
       if (slot.checkAt <= now) {
         slot.checkAt = Infinity
         void this.check(slot)
@@ -245,7 +246,9 @@ export class Pool {
 /** How long an instance may take to answer before it is taken for spinning, milliseconds. */
 const pingMs = 500
 
+const isStartError = Schema.is(Executor.StartError)
+
 const asStartError = (error: unknown): Executor.StartError =>
-  error instanceof Executor.StartError
+  isStartError(error)
     ? error
     : new Executor.StartError({ reason: "crashed", message: error instanceof Error ? error.message : String(error) })
