@@ -8,6 +8,7 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import type { Address } from "../swim/Member.ts"
 import type { Message } from "../swim/Message.ts"
 import * as Swim from "../swim/Swim.ts"
+import type { Packet } from "../wire/Packet.ts"
 import type { Counters } from "./Metrics.ts"
 import type { StreamInput, Streams } from "./Streams.ts"
 import type { Incoming, Outgoing } from "./Transport.ts"
@@ -19,13 +20,6 @@ export type Mail =
   | { readonly _tag: "Wake" }
   | StreamInput
 
-/** Datagrams to messages and back. */
-export interface Packets {
-  readonly encode: (messages: ReadonlyArray<Message>) => Uint8Array
-  /** Appends what `bytes` hold to `out`; a text says why they were refused. */
-  readonly decode: (bytes: Uint8Array, out: Array<Message>) => string | undefined
-}
-
 export class Actor {
   readonly swim: Swim.Swim
   /** datagrams to send at the end of the turn */
@@ -34,24 +28,24 @@ export class Actor {
   dials: Array<{ readonly stream: number; readonly to: Address }> = []
   /** events to log and act upon at the end of the turn; subscribers were already told */
   events: Array<Swim.Event> = []
-  /** when the core wants to be woken, monotonic milliseconds */
-  timerAt = Infinity
+  /** when the core wants to be woken, monotonic milliseconds; the first turn starts it */
+  timerAt = -Infinity
   private readonly out: Array<Swim.Output> = []
-  private readonly packets: Packets
+  private readonly packet: Packet
   private readonly streams: Streams
   private readonly counters: Counters
   private readonly publish: (event: Swim.Event) => void
 
   constructor(options: {
     readonly swim: Swim.Swim
-    readonly packets: Packets
+    readonly packet: Packet
     readonly streams: Streams
     readonly counters: Counters
     /** called inside the step that caused the event, so that snapshots and events never cross */
     readonly publish: (event: Swim.Event) => void
   }) {
     this.swim = options.swim
-    this.packets = options.packets
+    this.packet = options.packet
     this.streams = options.streams
     this.counters = options.counters
     this.publish = options.publish
@@ -106,7 +100,7 @@ export class Actor {
     counters.datagramsIn++
     counters.bytesIn += datagram.payload.length
     const messages: Array<Message> = []
-    const refused = this.packets.decode(datagram.payload, messages)
+    const refused = this.packet.decode(datagram.payload, messages)
     if (refused !== undefined) counters.reject(refused)
     if (messages.length > 0) this.step({ _tag: "Received", now, from: datagram.from, messages })
   }
@@ -121,7 +115,7 @@ export class Actor {
   private interpret(output: Swim.Output): void {
     switch (output._tag) {
       case "Send": {
-        const payload = this.packets.encode(output.messages)
+        const payload = this.packet.encode(output.messages)
         this.counters.datagramsOut++
         this.counters.bytesOut += payload.length
         this.datagrams.push({ payload, to: output.to })

@@ -36,6 +36,8 @@ export const layerCodec = (codec: Codec.Codec): Layer.Layer<never> => Layer.succ
 export interface Options {
   /** This member's name, unique in the cluster, 1 to 128 bytes. Per node. */
   readonly name: string
+  /** Identifies this run of the process, 1 to 2^48 - 1. Default: random. Per node. */
+  readonly bootId?: Member.BootId | undefined
   /** "host:port" to listen on, for datagrams and streams alike; port 0 takes a free one. Per node. */
   readonly bind: string
   /** "host:port" under which others reach this member, an IP address. Default: `bind`, with the port that was bound;
@@ -88,6 +90,8 @@ export type Profile = "lan" | "wan" | "local"
 /** Checked settings. */
 export interface Config {
   readonly name: Member.MemberId
+  /** undefined: drawn when the layer is built */
+  readonly bootId: Member.BootId | undefined
   readonly bind: Member.Address
   readonly advertise: Member.Address | undefined
   readonly seeds: ReadonlyArray<Member.Address>
@@ -122,12 +126,16 @@ export const resolve = (options: Options): Result.Result<Config, InvalidConfig> 
   const preset = presets[options.profile ?? "lan"]
   if (preset === undefined) return invalid("profile", `"${options.profile}" is none of lan, wan, local`)
   const nameBytes = utf8.encode(options.name).length
-  if (nameBytes === 0 || nameBytes > Member.maxIdBytes) return invalid("name", `1 to ${Member.maxIdBytes} bytes are allowed`)
+  if (nameBytes === 0 || nameBytes > Member.maxIdBytes) {
+    return invalid("name", `1 to ${Member.maxIdBytes} bytes are allowed`)
+  }
   // Names appear in logs, URLs and files.
   if (/[\p{Cc}\p{Zl}\p{Zp}]/u.test(options.name)) return invalid("name", "control characters are not allowed")
   const bind = Discovery.parseAddress(options.bind, { anyPort: true })
   if (Result.isFailure(bind)) return invalid("bind", bind.failure.message)
-  const advertise = options.advertise === undefined ? undefined : Discovery.parseAddress(options.advertise, { anyPort: true })
+  const advertise = options.advertise === undefined
+    ? undefined
+    : Discovery.parseAddress(options.advertise, { anyPort: true })
   if (advertise !== undefined && Result.isFailure(advertise)) return invalid("advertise", advertise.failure.message)
   if (advertise === undefined && unspecified.has(bind.success.host)) {
     return invalid("advertise", `is required when bind is ${options.bind}: other members cannot reach that address`)
@@ -138,7 +146,9 @@ export const resolve = (options: Options): Result.Result<Config, InvalidConfig> 
   const seeds = Discovery.parseSeeds(options.join ?? [])
   if (Result.isFailure(seeds)) return invalid("join", seeds.failure.message)
   const metadata = options.metadata ?? new Uint8Array(0)
-  if (metadata.length > Member.maxMeta) return invalid("metadata", `${metadata.length} bytes, at most ${Member.maxMeta} are allowed`)
+  if (metadata.length > Member.maxMeta) {
+    return invalid("metadata", `${metadata.length} bytes, at most ${Member.maxMeta} are allowed`)
+  }
   const params = resolveParams(options, preset)
   if (Result.isFailure(params)) return Result.fail(params.failure)
   const dialTimeoutMs = millis(options.dialTimeout ?? (options.profile === "wan" ? 3000 : 1000))
@@ -151,6 +161,7 @@ export const resolve = (options: Options): Result.Result<Config, InvalidConfig> 
   if (!isCount(maxStreamBytes, 65_536, 2 ** 31)) return invalid("maxStreamBytes", "64 KiB to 2 GiB")
   return Result.succeed({
     name: Member.id(options.name),
+    bootId: options.bootId,
     bind: bind.success,
     advertise: advertise?.success,
     seeds: seeds.success,
@@ -179,7 +190,10 @@ const resolveParams = (options: Options, preset: Params.Params): Result.Result<P
   return Result.mapError(
     Params.validate({ ...preset, ...changed, ...options.params }),
     ({ field, rule }) =>
-      new InvalidConfig({ field: field === "suspicionAlpha" ? "suspicionMultiplier" : field, problem: `must be ${rule}` })
+      new InvalidConfig({
+        field: field === "suspicionAlpha" ? "suspicionMultiplier" : field,
+        problem: `must be ${rule}`
+      })
   )
 }
 

@@ -37,7 +37,9 @@ export const parseAddress = (
   if (host === "") return problem("the host is missing")
   if (host.length > maxHostLength) return problem(`the host is longer than ${maxHostLength} characters`)
   if (!bracketed && host.includes(":")) return problem("an IPv6 address needs brackets, as in [::1]:7946")
-  if (bracketed ? !ipv6.test(host) : !hostName.test(host)) return problem(`"${host}" is neither a host name nor an IP address`)
+  if (bracketed ? !ipv6.test(host) : !hostName.test(host)) {
+    return problem(`"${host}" is neither a host name nor an IP address`)
+  }
   const digits = text.slice(colon + 1)
   if (!/^[0-9]{1,5}$/.test(digits)) return problem(`the port "${digits.slice(0, 20)}" is not a number`)
   const port = Number(digits)

@@ -17,6 +17,8 @@ import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import * as Member from "../swim/Member.ts"
 import * as Swim from "../swim/Swim.ts"
+import * as Packet from "../wire/Packet.ts"
+import * as StreamFrame from "../wire/StreamFrame.ts"
 import { Actor, type Mail } from "./Actor.ts"
 import * as Alarm from "./Alarm.ts"
 import { Changes } from "./Changes.ts"
@@ -25,7 +27,6 @@ import * as Discovery from "./Discovery.ts"
 import * as Metrics from "./Metrics.ts"
 import { Streams } from "./Streams.ts"
 import * as Transport from "./Transport.ts"
-import * as Wire from "./Wire.ts"
 
 /** What `Membership` shows of a running member. */
 export interface Shell {
@@ -70,12 +71,12 @@ export const make = Effect.fnUntraced(function*(config: Config) {
   const post = (mail: Mail): Effect.Effect<void> =>
     Effect.flatMap(
       Queue.offer(mailbox, mail),
-      (taken) => taken ? Effect.void : Effect.catchTag(Effect.asVoid(Queue.clear(mailbox)), "Done", () => Effect.void)
+      (taken) => taken ? Effect.void : Effect.asVoid(Queue.clear(mailbox))
     )
   const counters = new Metrics.Counters()
   const streams = new Streams({
     transport,
-    framing: Wire.framing(codec),
+    framing: StreamFrame.make(codec),
     counters,
     scope: running,
     maxStreams: config.params.maxStreams,
@@ -84,10 +85,11 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     openTimeoutMs: config.dialTimeoutMs,
     post
   })
+  const packet = Packet.make(codec)
   const swim = Swim.make({
     self: {
       id: config.name,
-      bootId: yield* Random.nextIntBetween(1, Member.maxBootId),
+      bootId: config.bootId ?? (yield* Random.nextIntBetween(1, Member.maxBootId)),
       startedAt: clock.currentTimeMillisUnsafe(),
       address: { ...(config.advertise ?? sockets.address), port: config.advertise?.port || sockets.address.port },
       meta: config.metadata.slice()
@@ -95,8 +97,8 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     params: config.params,
     seed: yield* Random.nextIntBetween(0, 0xffffffff),
     now: Alarm.monotonicMillis(clock),
-    sizeOf: Wire.sizeOf(codec),
-    packetOverhead: Wire.packetOverhead
+    sizeOf: packet.sizeOf,
+    packetOverhead: packet.overhead
   })
   const changes = new Changes({
     capacity: config.changesBuffer,
@@ -104,7 +106,7 @@ export const make = Effect.fnUntraced(function*(config: Config) {
   })
   const actor = new Actor({
     swim,
-    packets: Wire.packets(codec),
+    packet,
     streams,
     counters,
     publish: (event) => publish(changes, counters, event)
@@ -116,7 +118,7 @@ export const make = Effect.fnUntraced(function*(config: Config) {
   }
   if (config.seeds.length === 0) Deferred.doneUnsafe(signals.ready, Exit.void)
   else yield* post({ _tag: "Command", command: { _tag: "Join", seeds: config.seeds } })
-  yield* post({ _tag: "Wake" }) // the first turn arms the first timer
+  yield* post({ _tag: "Wake" })
 
   const outbox = yield* Queue.sliding<NonEmptyReadonlyArray<Transport.Outgoing>, Cause.Done>(maxUnsentBatches)
   const alarm = Alarm.make({ clock, scope: running, ring: () => Queue.offerUnsafe(mailbox, { _tag: "Wake" }) })

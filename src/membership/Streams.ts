@@ -12,6 +12,7 @@ import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import type { Address } from "../swim/Member.ts"
 import type { Message } from "../swim/Message.ts"
+import type { StreamFrame } from "../wire/StreamFrame.ts"
 import type { Counters } from "./Metrics.ts"
 import type * as Transport from "./Transport.ts"
 
@@ -20,21 +21,6 @@ export type StreamInput =
   | { readonly _tag: "StreamOpened"; readonly stream: number; readonly remote: Address; readonly initiator: boolean }
   | { readonly _tag: "StreamReceived"; readonly stream: number; readonly messages: ReadonlyArray<Message> }
   | { readonly _tag: "StreamClosed"; readonly stream: number; readonly error?: string }
-
-/** Turns messages into framed bytes and back, for one connection. */
-export interface Framing {
-  readonly encode: (messages: ReadonlyArray<Message>) => Uint8Array
-  /** The frame that says: nothing follows. Transports need no half-close. */
-  readonly end: Uint8Array
-  readonly decoder: () => Decoder
-}
-
-export interface Decoder {
-  /** Appends the messages of all complete frames to `out`; a text says why the stream is broken. */
-  readonly push: (chunk: Uint8Array, out: Array<Message>) => string | undefined
-  /** The end frame has arrived. */
-  readonly ended: boolean
-}
 
 interface Connection {
   readonly id: number
@@ -54,7 +40,7 @@ interface Connection {
 
 export interface Options {
   readonly transport: Transport.Transport["Service"]
-  readonly framing: Framing
+  readonly framing: StreamFrame
   readonly counters: Counters
   readonly scope: Scope.Scope
   readonly maxStreams: number
@@ -117,7 +103,10 @@ export class Streams {
       this.dialed++
       counters.streamsDialed++
       return Effect.flatMap(this.connect(id, true), (connection) => {
-        const run = Effect.flatMap(transport.dial(to, { openTimeoutMs }), (socket) => this.serve(connection, socket, to))
+        const run = Effect.flatMap(
+          transport.dial(to, { openTimeoutMs }),
+          (socket) => this.serve(connection, socket, to)
+        )
         const released = Effect.sync(() => {
           this.dialed--
         })
@@ -157,7 +146,16 @@ export class Streams {
 
   private connect(id: number, initiator: boolean): Effect.Effect<Connection> {
     return Effect.map(Queue.dropping<Uint8Array, Cause.Done>(maxQueuedFrames), (outgoing) => {
-      const connection: Connection = { id, initiator, outgoing, queued: 0, ended: false, remoteEnded: false, broken: undefined, done: false }
+      const connection: Connection = {
+        id,
+        initiator,
+        outgoing,
+        queued: 0,
+        ended: false,
+        remoteEnded: false,
+        broken: undefined,
+        done: false
+      }
       this.connections.set(id, connection)
       return connection
     })
@@ -178,7 +176,9 @@ export class Streams {
       Effect.scoped,
       Effect.timeoutOrElse({ duration: timeoutMs, orElse: () => Effect.fail("timeout") }),
       Effect.exit,
-      Effect.flatMap((exit) => this.finish(connection, Exit.isSuccess(exit) ? connection.broken : reasonOf(exit.cause))),
+      Effect.flatMap((exit) =>
+        this.finish(connection, Exit.isSuccess(exit) ? connection.broken : reasonOf(exit.cause))
+      ),
       Effect.ensuring(Effect.sync(() => this.connections.delete(id)))
     )
   }

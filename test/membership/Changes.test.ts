@@ -16,11 +16,21 @@ const source = (capacity: number) => {
     capacity,
     snapshot: () => ({ _tag: "Snapshot", members: [], items: [{ key: "k", value: Uint8Array.of(state) }] })
   })
-  return { changes, publish: (n: number) => { state = n; changes.publish(item(n)) } }
+  return {
+    changes,
+    publish: (n: number) => {
+      state = n
+      changes.publish(item(n))
+    }
+  }
 }
 
 const show = (change: Change): string =>
-  change._tag === "Snapshot" ? `snapshot ${change.items[0]?.value[0]}` : change._tag === "ItemChanged" ? `${change.value[0]}` : change._tag
+  change._tag === "Snapshot"
+    ? `snapshot ${change.items[0]?.value[0]}`
+    : change._tag === "ItemChanged"
+    ? `${change.value[0]}`
+    : change._tag
 
 describe("Changes", () => {
   it.effect("begins with a snapshot and then gives every change", () =>
@@ -28,7 +38,10 @@ describe("Changes", () => {
       const { changes, publish } = source(16)
       publish(1)
       const seen: Array<string> = []
-      const reading = yield* Effect.forkChild(Stream.runForEach(changes.stream, (change) => Effect.sync(() => seen.push(show(change)))), { startImmediately: true })
+      const reading = yield* Effect.forkChild(
+        Stream.runForEach(changes.stream, (change) => Effect.sync(() => seen.push(show(change)))),
+        { startImmediately: true }
+      )
       yield* Effect.yieldNow
       publish(2)
       publish(3)
@@ -49,7 +62,9 @@ describe("Changes", () => {
         { startImmediately: true }
       )
       yield* Effect.yieldNow
-      for (let n = 1; n <= 5; n++) publish(n)
+      for (let n = 1; n <= 5; n++) {
+        publish(n)
+      }
       for (let i = 0; i < 10; i++) {
         yield* Queue.offer(gate, undefined)
         yield* Effect.yieldNow
@@ -64,10 +79,15 @@ describe("Changes", () => {
   it.effect("gives each reader its own pace", () =>
     Effect.gen(function*() {
       const { changes, publish } = source(1)
-      const slow = yield* Effect.forkChild(Stream.runForEach(changes.stream, () => Effect.never), { startImmediately: true })
+      const slow = yield* Effect.forkChild(Stream.runForEach(changes.stream, () => Effect.never), {
+        startImmediately: true
+      })
       yield* Effect.yieldNow
       const seen: Array<string> = []
-      const fast = yield* Effect.forkChild(Stream.runForEach(changes.stream, (change) => Effect.sync(() => seen.push(show(change)))), { startImmediately: true })
+      const fast = yield* Effect.forkChild(
+        Stream.runForEach(changes.stream, (change) => Effect.sync(() => seen.push(show(change)))),
+        { startImmediately: true }
+      )
       for (let n = 1; n <= 4; n++) {
         yield* Effect.yieldNow
         publish(n)

@@ -45,11 +45,15 @@ export class Cluster {
     const program = Effect.gen(function*() {
       const membership = yield* Membership.Membership
       service = membership
-      yield* Effect.forkScoped(Stream.runForEach(membership.changes, (change) => Effect.sync(() => changes.push(change))))
+      yield* Effect.forkScoped(
+        Stream.runForEach(membership.changes, (change) => Effect.sync(() => changes.push(change)))
+      )
       return yield* membership.conflict
     }).pipe(
       Effect.scoped,
-      Effect.provide(Membership.layer({ name, bind: `${ip}:7946`, ...options }).pipe(Layer.provide(this.net.layer(ip)))),
+      Effect.provide(
+        Membership.layer({ name, bind: `${ip}:7946`, ...options }).pipe(Layer.provide(this.net.layer(ip)))
+      ),
       Effect.provide(Logger.layer([logger]))
     )
     const fiber = this.world.fork(program, { seed: `${this.world.seed}-${name}` })

@@ -10,7 +10,8 @@ const refused = (options: Partial<Config.Options>): string => {
   return Result.isFailure(resolved) ? resolved.failure.field : "accepted"
 }
 
-const params = (options: Partial<Config.Options>): Params.Params => Result.getOrThrow(Config.resolve({ ...base, ...options })).params
+const params = (options: Partial<Config.Options>): Params.Params =>
+  Result.getOrThrow(Config.resolve({ ...base, ...options })).params
 
 describe("Config", () => {
   it("starts from the preset and changes only what is set", () => {

@@ -9,9 +9,15 @@ const problemOf = (text: string): string => {
 
 describe("Discovery", () => {
   it("parses names, IPv4 and bracketed IPv6 addresses", () => {
-    assert.deepStrictEqual(Discovery.parseAddress("node-1.example.org:7946"), Result.succeed({ host: "node-1.example.org", port: 7946 }))
+    assert.deepStrictEqual(
+      Discovery.parseAddress("node-1.example.org:7946"),
+      Result.succeed({ host: "node-1.example.org", port: 7946 })
+    )
     assert.deepStrictEqual(Discovery.parseAddress("10.0.0.1:1"), Result.succeed({ host: "10.0.0.1", port: 1 }))
-    assert.deepStrictEqual(Discovery.parseAddress("[fe80::1%eth0]:65535"), Result.succeed({ host: "fe80::1%eth0", port: 65535 }))
+    assert.deepStrictEqual(
+      Discovery.parseAddress("[fe80::1%eth0]:65535"),
+      Result.succeed({ host: "fe80::1%eth0", port: 65535 })
+    )
   })
 
   it("says what is wrong with a seed and shows the seed", () => {
@@ -29,7 +35,10 @@ describe("Discovery", () => {
   })
 
   it("accepts port 0 only where any port will do", () => {
-    assert.deepStrictEqual(Discovery.parseAddress("127.0.0.1:0", { anyPort: true }), Result.succeed({ host: "127.0.0.1", port: 0 }))
+    assert.deepStrictEqual(
+      Discovery.parseAddress("127.0.0.1:0", { anyPort: true }),
+      Result.succeed({ host: "127.0.0.1", port: 0 })
+    )
   })
 
   it("reports an unreachable seed once a minute", () => {

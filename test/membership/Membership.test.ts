@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Cause from "effect/Cause"
 import * as Option from "effect/Option"
 import * as Socket from "effect/socket/Socket"
 import { Cluster, type Node } from "./Cluster.ts"
@@ -126,7 +126,9 @@ describe("Membership on a simulated network", () => {
     const twin = cluster.start("n2", "10.0.0.9", { join: seed })
     cluster.until(() => twin.fiber.pollUnsafe() !== undefined, 5000, "the twin ends")
     const exit = twin.fiber.pollUnsafe()
-    assert.isTrue(exit !== undefined && Exit.isFailure(exit) && `${Cause.squash(exit.cause)}`.includes("already called"))
+    assert.isTrue(
+      exit !== undefined && Exit.isFailure(exit) && `${Cause.squash(exit.cause)}`.includes("already called")
+    )
     assert.isUndefined(b.fiber.pollUnsafe())
     const member = cluster.members(a).find((member) => member.id === "n2")
     assert.strictEqual(member?.address.host, "10.0.0.2")
@@ -161,7 +163,11 @@ describe("Membership on a simulated network", () => {
       const nodes = joined(cluster, 4)
       cluster.kill(last(nodes))
       cluster.world.runFor(30_000)
-      return JSON.stringify([cluster.net.counters, nodes.map((node) => [node.changes, node.logs]), cluster.world.events])
+      return JSON.stringify([
+        cluster.net.counters,
+        nodes.map((node) => [node.changes, node.logs]),
+        cluster.world.events
+      ])
     }
     const first = trace(7)
     assert.strictEqual(trace(7), first)

@@ -4,13 +4,14 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as Metrics from "../../src/membership/Metrics.ts"
-import { type Framing, type StreamInput, Streams } from "../../src/membership/Streams.ts"
+import { type StreamInput, Streams } from "../../src/membership/Streams.ts"
 import type { Message } from "../../src/swim/Message.ts"
 import { SimNet } from "../../src/testing/SimNet.ts"
 import { World } from "../../src/testing/World.ts"
+import type { StreamFrame } from "../../src/wire/StreamFrame.ts"
 
 /** One byte per message, 0 ends, 255 is broken. */
-const framing: Framing = {
+const framing: StreamFrame = {
   encode: (messages) => Uint8Array.from(messages, (message) => message._tag === "Ack" ? message.seq : 255),
   end: Uint8Array.of(0),
   decoder: () => {
@@ -34,7 +35,13 @@ const framing: Framing = {
 const ack = (seq: number): Message => ({ _tag: "Ack", seq })
 
 /** One host with streams whose inputs are recorded; `react` plays the core. */
-const host = (world: World, net: SimNet, ip: string, react: (input: StreamInput, streams: Streams) => void = () => {}, limits: { readonly maxStreams?: number; readonly maxBytes?: number } = {}) => {
+const host = (
+  world: World,
+  net: SimNet,
+  ip: string,
+  react: (input: StreamInput, streams: Streams) => void = () => {},
+  limits: { readonly maxStreams?: number; readonly maxBytes?: number } = {}
+) => {
   const inputs: Array<string> = []
   const counters = new Metrics.Counters()
   const transport = net.transport(ip)
@@ -50,7 +57,13 @@ const host = (world: World, net: SimNet, ip: string, react: (input: StreamInput,
     openTimeoutMs: 1000,
     post: (input) =>
       Effect.sync(() => {
-        inputs.push(input._tag === "StreamReceived" ? input.messages.map((message) => message._tag === "Ack" ? message.seq : 0).join() : input._tag === "StreamClosed" ? `closed ${input.error ?? "clean"}` : "opened")
+        inputs.push(
+          input._tag === "StreamReceived"
+            ? input.messages.map((message) => message._tag === "Ack" ? message.seq : 0).join()
+            : input._tag === "StreamClosed"
+            ? `closed ${input.error ?? "clean"}`
+            : "opened"
+        )
         react(input, streams)
         if (input._tag === "StreamClosed") streams.close(input.stream)
       })
@@ -146,7 +159,7 @@ describe("Streams", () => {
   it("ends a stream that carries more bytes than allowed, in either direction", () => {
     const { net, world } = setup()
     const a = host(world, net, "10.0.0.1", (input, streams) => {
-      if (input._tag === "StreamOpened") for (let i = 0; i < 9; i++) streams.send(input.stream, [ack(1)], false)
+      if (input._tag === "StreamOpened") { for (let i = 0; i < 9; i++) streams.send(input.stream, [ack(1)], false) }
     })
     const b = host(world, net, "10.0.0.2", () => {}, { maxBytes: 4 })
     world.fork(a.streams.dial(2, to))
@@ -154,7 +167,7 @@ describe("Streams", () => {
     assert.strictEqual(b.counters.rejected.get("stream-too-large"), 1)
     b.streams.send(1, [ack(1)], false)
     const c = host(world, net, "10.0.0.3", (input, streams) => {
-      if (input._tag === "StreamOpened") for (let i = 0; i < 9; i++) streams.send(input.stream, [ack(1)], false)
+      if (input._tag === "StreamOpened") { for (let i = 0; i < 9; i++) streams.send(input.stream, [ack(1)], false) }
     }, { maxBytes: 4 })
     world.fork(c.streams.dial(2, to))
     world.runFor(100)
