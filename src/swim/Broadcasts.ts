@@ -49,6 +49,6 @@ const isNew = (core: Core.Core, message: Message.Broadcast): boolean => {
   above.add(message.seq)
   if (message.seq >= origin.floor + 2 * window) origin.floor = message.seq - window
   while (above.delete(origin.floor)) origin.floor++
-  if (above.size > 2 * window) for (const seq of above) if (seq < origin.floor) above.delete(seq)
+  if (above.size > 2 * window) { for (const seq of above) if (seq < origin.floor) above.delete(seq) }
   return true
 }

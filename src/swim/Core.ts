@@ -4,7 +4,7 @@
 import * as Awareness from "./Awareness.ts"
 import * as Gossip from "./Gossip.ts"
 import type * as Identities from "./Identities.ts"
-import * as Member from "./Member.ts"
+import type * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
 import type * as Message from "./Message.ts"
 import * as Params from "./Params.ts"

@@ -101,7 +101,13 @@ export const remove = (self: Gossip, key: string): void => {
 /** Replaces what was queued under the key. False when it is too large for any packet. */
 export const add = (
   self: Gossip,
-  options: { readonly key: string; readonly message: Message.Message; readonly size: number; readonly limit: number; readonly now: number }
+  options: {
+    readonly key: string
+    readonly message: Message.Message
+    readonly size: number
+    readonly limit: number
+    readonly now: number
+  }
 ): boolean => {
   const { key, limit, message, now, size } = options
   if (size > limit) return false
@@ -195,7 +201,9 @@ export const fill = (self: Gossip, options: Fill): number => {
 // Within one class sizes differ by less than 16 bytes; a few looks are enough.
 const fitting = (head: Entry | undefined, room: number): Entry | undefined => {
   let entry = head
-  for (let looks = 0; entry !== undefined && looks < 4; looks++, entry = entry.next) if (entry.size <= room) return entry
+  for (let looks = 0; entry !== undefined && looks < 4; looks++, entry = entry.next) {
+    if (entry.size <= room) return entry
+  }
   return undefined
 }
 

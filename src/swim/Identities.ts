@@ -22,7 +22,13 @@ export interface Identities {
 }
 
 // Record 0 means "none" in the tables.
-export const make = (): Identities => ({ rows: new Map(), records: [], entries: [undefined], freeRows: [], freeEntries: [] })
+export const make = (): Identities => ({
+  rows: new Map(),
+  records: [],
+  entries: [undefined],
+  freeRows: [],
+  freeEntries: []
+})
 
 const same = (a: Member.Identity, b: Member.Identity): boolean =>
   a.bootId === b.bootId && a.startedAt === b.startedAt && Member.sameAddress(a.address, b.address) &&

@@ -6,67 +6,70 @@
 import * as Schema from "effect/Schema"
 import { MemberIdSchema, StatusSchema } from "./Member.ts"
 
-const Address = Schema.Struct({ host: Schema.String, port: Schema.Number })
+// Check-free on purpose: a check would halve the codec's speed; the codec looks at ranges after decoding.
+/* oxlint-disable effecttsgo/schema-number */
+const Whole = Schema.Number
+const Address = Schema.Struct({ host: Schema.String, port: Whole })
 
 /** Are you there? `target` guards against another node at a reused address. */
 export const Ping = Schema.TaggedStruct("Ping", {
-  seq: Schema.Number,
+  seq: Whole,
   target: MemberIdSchema,
   from: MemberIdSchema,
-  bootId: Schema.Number
+  bootId: Whole
 })
 
 /** Please ping `target` for me; `left` is the time in milliseconds until I judge. */
 export const PingReq = Schema.TaggedStruct("PingReq", {
-  seq: Schema.Number,
+  seq: Whole,
   target: MemberIdSchema,
   address: Address,
   from: MemberIdSchema,
-  left: Schema.Number
+  left: Whole
 })
 
-export const Ack = Schema.TaggedStruct("Ack", { seq: Schema.Number })
+export const Ack = Schema.TaggedStruct("Ack", { seq: Whole })
 
 /** From a relay: I am well, but the target has not answered me yet. */
-export const Nack = Schema.TaggedStruct("Nack", { seq: Schema.Number })
+export const Nack = Schema.TaggedStruct("Nack", { seq: Whole })
 
 export const Alive = Schema.TaggedStruct("Alive", {
   id: MemberIdSchema,
-  bootId: Schema.Number,
-  startedAt: Schema.Number,
+  bootId: Whole,
+  startedAt: Whole,
   address: Address,
-  incarnation: Schema.Number,
+  incarnation: Whole,
   meta: Schema.Uint8Array
 })
 
 export const Suspect = Schema.TaggedStruct("Suspect", {
   id: MemberIdSchema,
-  bootId: Schema.Number,
-  incarnation: Schema.Number,
+  bootId: Whole,
+  incarnation: Whole,
   from: MemberIdSchema
 })
 
 export const Dead = Schema.TaggedStruct("Dead", {
   id: MemberIdSchema,
-  bootId: Schema.Number,
-  incarnation: Schema.Number,
+  bootId: Whole,
+  incarnation: Whole,
   from: MemberIdSchema
 })
 
 export const Left = Schema.TaggedStruct("Left", {
   id: MemberIdSchema,
-  bootId: Schema.Number,
-  incarnation: Schema.Number
+  bootId: Whole,
+  incarnation: Whole
 })
 
 /** I have heard that you leave. */
-export const LeftAck = Schema.TaggedStruct("LeftAck", { bootId: Schema.Number, from: MemberIdSchema })
+export const LeftAck = Schema.TaggedStruct("LeftAck", { bootId: Whole, from: MemberIdSchema })
 
 /** I am about to declare this member dead: do you know anything newer about it? */
 export const Ask = Schema.TaggedStruct("Ask", {
   id: MemberIdSchema,
-  bootId: Schema.Number,
-  incarnation: Schema.Number,
+  bootId: Whole,
+  incarnation: Whole,
   from: MemberIdSchema
 })
 
@@ -79,8 +82,8 @@ export const Item = Schema.TaggedStruct("Item", { key: Schema.String, value: Sch
 /** A user broadcast; `seq` counts per origin and run. */
 export const Broadcast = Schema.TaggedStruct("Broadcast", {
   origin: MemberIdSchema,
-  bootId: Schema.Number,
-  seq: Schema.Number,
+  bootId: Whole,
+  seq: Whole,
   kind: Schema.String,
   key: Schema.String,
   payload: Schema.Uint8Array
@@ -89,31 +92,31 @@ export const Broadcast = Schema.TaggedStruct("Broadcast", {
 /** Opens an exchange over a stream: `hash` covers the whole table; a joiner has nothing and wants everything. */
 export const SyncDigest = Schema.TaggedStruct("SyncDigest", {
   from: MemberIdSchema,
-  bootId: Schema.Number,
+  bootId: Whole,
   join: Schema.Boolean,
-  count: Schema.Number,
-  hash: Schema.Number
+  count: Whole,
+  hash: Whole
 })
 
 /** The answer: who I am and one hash per bucket of names; none when both tables are equal. */
 export const SyncBuckets = Schema.TaggedStruct("SyncBuckets", {
   from: MemberIdSchema,
-  bootId: Schema.Number,
+  bootId: Whole,
   hashes: Schema.Uint8Array
 })
 
 /** The buckets that differ, as a bit set; the states of those buckets follow from both sides. */
-export const SyncWant = Schema.TaggedStruct("SyncWant", { buckets: Schema.Uint8Array, count: Schema.Number })
+export const SyncWant = Schema.TaggedStruct("SyncWant", { buckets: Schema.Uint8Array, count: Whole })
 
 /** One entry of a table in an exchange; `age` is how long it has had this status, in milliseconds. */
 export const State = Schema.TaggedStruct("State", {
   id: MemberIdSchema,
-  bootId: Schema.Number,
-  startedAt: Schema.Number,
+  bootId: Whole,
+  startedAt: Whole,
   address: Address,
-  incarnation: Schema.Number,
+  incarnation: Whole,
   status: StatusSchema,
-  age: Schema.Number,
+  age: Whole,
   meta: Schema.Uint8Array
 })
 

@@ -163,7 +163,11 @@ const rules: ReadonlyArray<readonly [keyof Params, string, (p: Params) => boolea
   ["leaveAcks", "at least 1", (p) => p.leaveAcks >= 1],
   ["leaveTimeout", "above 0", (p) => p.leaveTimeout > 0],
   ["streamTimeout", "at least probeTimeout", (p) => p.streamTimeout >= p.probeTimeout],
-  ["settleInterval", "0 (off) to pushPullInterval", (p) => p.settleInterval >= 0 && p.settleInterval <= p.pushPullInterval],
+  [
+    "settleInterval",
+    "0 (off) to pushPullInterval",
+    (p) => p.settleInterval >= 0 && p.settleInterval <= p.pushPullInterval
+  ],
   ["maxStreams", "at least 2", (p) => p.maxStreams >= 2],
   ["broadcastBytes", "at least datagramBudget", (p) => p.broadcastBytes >= p.datagramBudget],
   ["broadcastAge", "at least gossipInterval", (p) => p.broadcastAge >= p.gossipInterval],
@@ -174,7 +178,9 @@ const rules: ReadonlyArray<readonly [keyof Params, string, (p: Params) => boolea
 export const validate = (params: Params): Result.Result<Params, Invalid> => {
   for (const key of Object.keys(params) as Array<keyof Params>) {
     const value = params[key]
-    if (typeof value === "number" && !Number.isFinite(value)) return Result.fail({ field: key, rule: "a finite number" })
+    if (typeof value === "number" && !Number.isFinite(value)) {
+      return Result.fail({ field: key, rule: "a finite number" })
+    }
   }
   for (const [field, rule, holds] of rules) if (!holds(params)) return Result.fail({ field, rule })
   return Result.succeed(params)

@@ -69,6 +69,8 @@ interface End {
   ended: boolean
 }
 
+/** The mutant of M7: randomness from outside the run. */
+const ambient = Prng.make(0)
 const bufferedDatagrams = 200
 const dialTimeout = 3000
 
@@ -271,7 +273,7 @@ export class CoreSim {
 
   private delay(): number {
     const [low, high] = this.network.latency
-    const share = this.options.mutant === "M7" ? Math.random() : Prng.float(this.random)
+    const share = this.options.mutant === "M7" ? Prng.float(ambient) : Prng.float(this.random)
     return low + (high - low) * share
   }
 
@@ -446,7 +448,10 @@ export class CoreSim {
       if (before !== undefined && before.bootId === bootId) {
         if (incarnation === before.incarnation && rank === before.rank) return
         if (incarnation < before.incarnation || (incarnation === before.incarnation && rank < before.rank)) {
-          this.violate("M1", `${node.id} holds ${id} ${status}(${incarnation}) after ${before.rank}(${before.incarnation})`)
+          this.violate(
+            "M1",
+            `${node.id} holds ${id} ${status}(${incarnation}) after ${before.rank}(${before.incarnation})`
+          )
         }
       }
       seen.set(row, { bootId, incarnation, rank })

@@ -4,9 +4,9 @@
  * Schemas are check-free, which keeps the codec on its fast path; ranges are checked here after decoding. Decoding is
  * total: any bytes give a message or a text. The evolvable layout is used: a field or message that a newer release
  * adds is skipped by an older one. */
+import * as SchemaBinary from "effect/encoding/SchemaBinary"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as SchemaBinary from "effect/encoding/SchemaBinary"
 import * as Member from "../swim/Member.ts"
 import * as Message from "../swim/Message.ts"
 
@@ -103,17 +103,17 @@ const fromSchema = (options: {
 })
 
 const binarySchema = SchemaBinary.toCodec(Message.Message)
-const encodeBinary = Schema.encodeUnknownSync(binarySchema)
+const encodeBinary = Schema.encodeUnknownResult(binarySchema)
 
 /** Compact binary, the default. Encoded bytes are copied out of the encoder's arena: they are kept. */
 export const binary: Codec = fromSchema({
   name: "binary",
-  encode: (message) => encodeBinary(message).slice(),
+  encode: (message) => Result.getOrThrow(encodeBinary(message)).slice(),
   decode: Schema.decodeUnknownResult(binarySchema)
 })
 
 const jsonSchema = Schema.fromJsonString(Schema.toCodecJson(Message.Message))
-const encodeJson = Schema.encodeUnknownSync(jsonSchema)
+const encodeJson = Schema.encodeUnknownResult(jsonSchema)
 const decodeJson = Schema.decodeUnknownResult(jsonSchema)
 const toText = new TextDecoder("utf-8", { fatal: true })
 const toBytes = new TextEncoder()
@@ -121,6 +121,6 @@ const toBytes = new TextEncoder()
 /** Readable in a packet capture. */
 export const json: Codec = fromSchema({
   name: "json",
-  encode: (message) => toBytes.encode(encodeJson(message)),
+  encode: (message) => toBytes.encode(Result.getOrThrow(encodeJson(message))),
   decode: (bytes) => decodeJson(toText.decode(bytes))
 })
