@@ -135,6 +135,12 @@ export const stampOf = (change: FunctionRecord): Aliases.Stamp | undefined => {
   return highest
 }
 
+/** A short name for a change, the same wherever it is kept. */
+export const keyOf = (change: FunctionRecord): string => {
+  const stamp = stampOf(change)
+  return hex(hash(stamp === undefined ? "" : stampKey(stamp)))
+}
+
 /** Whether a record already has a write, or knows that it failed. */
 export const verdict = (record: FunctionRecord | undefined, stamp: Aliases.Stamp): "taken" | "aborted" | "unknown" => {
   if (record === undefined) return "unknown"

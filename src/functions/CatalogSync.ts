@@ -1,0 +1,201 @@
+/** How the records of all nodes become the same.
+ *
+ * Job: compares digests with one random member every two seconds and pulls what differs; pulls from everybody when this
+ * node becomes master, before its first write; takes prepared changes of earlier reigns to their end; keeps the bundles
+ * that a master or replica should have; tells others of a change at once.
+ * Boundary: records merge in any order (`CatalogState`), so nothing here needs to succeed at any one time. Pulling is a
+ * read: it works between reigns and after a partition. Invariants: R4. */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import type { ClusterManager } from "../cluster/ClusterManager.ts"
+import * as Reign from "../cluster/Reign.ts"
+import type { Bundles } from "./Bundles.ts"
+import type { CatalogLedger } from "./CatalogLedger.ts"
+import * as CatalogPeers from "./CatalogPeers.ts"
+import { maxPushed } from "./CatalogRpc.ts"
+import * as CatalogState from "./CatalogState.ts"
+
+/** Between two comparisons, milliseconds, half of it random. */
+const intervalMs = 2000
+const callTimeout = "1 second"
+/** Records of one bucket; a node with many comes up in several seconds, not in one call. */
+const bucketTimeout = "5 seconds"
+/** Calls at once when all members are asked. */
+const breadth = 16
+
+export interface CatalogSync {
+  /** Pulls the records that a member has and this node has not. */
+  readonly pull: (id: string) => Effect.Effect<void, CatalogPeers.Unreachable>
+  /** Completes when this node has what all reachable members have: only then may it write in `reign`. */
+  readonly ready: (reign: Reign.Reign) => Effect.Effect<void>
+  /** Tells every member; those it does not reach find out by comparing. */
+  readonly spread: (records: ReadonlyArray<CatalogState.FunctionRecord>) => Effect.Effect<void>
+  /** Merges a prepared change of an earlier reign, unless it failed or is there. */
+  readonly promote: (change: CatalogState.FunctionRecord) => Effect.Effect<void>
+  /** Follows the members until it is interrupted. */
+  readonly run: Effect.Effect<never>
+}
+
+interface Parts {
+  readonly cluster: ClusterManager["Service"]
+  readonly peers: CatalogPeers.CatalogPeers["Service"]
+  readonly ledger: CatalogLedger
+  readonly bundles: Bundles
+}
+
+const pullBucket = Effect.fnUntraced(function*({ ledger, peers }: Parts, id: string, bucket: number) {
+  const known = Object.fromEntries(
+    CatalogState.records(ledger.state).filter((record) => CatalogState.bucketOf(record.name) === bucket)
+      .map((record) => [record.name, CatalogState.digestOf(ledger.state, record.name) ?? ""])
+  )
+  yield* peers.call({ id, within: bucketTimeout }, (client) =>
+    client.CatalogRecords({ buckets: [bucket], known }).pipe(
+      Stream.runForEach((record) => ledger.merge(record))
+    ))
+})
+
+const pull = Effect.fnUntraced(function*(parts: Parts, id: string) {
+  const { cluster, ledger, peers } = parts
+  const theirs = yield* peers.call({ id, within: callTimeout }, (client) => client.CatalogDigest())
+  if (theirs.whole === CatalogState.digest(ledger.state)) return
+  const differing = Array.from({ length: CatalogState.buckets }, (_, bucket) => bucket)
+    .filter((bucket) => theirs.buckets[bucket] !== CatalogState.bucketDigest(ledger.state, bucket))
+  yield* Effect.forEach(differing, (bucket) => pullBucket(parts, id, bucket), { concurrency: 4, discard: true })
+  yield* cluster.observeEpoch(ledger.epoch)
+})
+
+const promote = Effect.fnUntraced(function*({ ledger }: Parts, change: CatalogState.FunctionRecord) {
+  const stamp = CatalogState.stampOf(change)
+  if (stamp === undefined || CatalogState.verdict(ledger.get(change.name), stamp) !== "unknown") return false
+  yield* Effect.logInfo("a change of an earlier reign takes effect").pipe(
+    Effect.annotateLogs({ function: change.name, epoch: stamp.epoch, sequence: stamp.sequence, master: stamp.master })
+  )
+  return yield* ledger.merge(change)
+})
+
+/** The records and the prepared changes of one member. */
+const pullAll = Effect.fnUntraced(function*(parts: Parts, id: string) {
+  yield* pull(parts, id)
+  return yield* parts.peers.call(
+    { id, within: callTimeout },
+    (client) => Stream.runCollect(client.CatalogPrepared())
+  )
+})
+
+const spread = Effect.fnUntraced(function*(parts: Parts, records: ReadonlyArray<CatalogState.FunctionRecord>) {
+  const view = yield* parts.peers.view
+  const { reign } = view
+  if (reign === undefined) return
+  const batches = Array.from(
+    { length: Math.ceil(records.length / maxPushed) },
+    (_, i) => records.slice(i * maxPushed, (i + 1) * maxPushed)
+  )
+  yield* Effect.forEach(
+    CatalogPeers.others(view),
+    (id) =>
+      Effect.forEach(
+        batches,
+        (batch) =>
+          parts.peers.call({ id, within: callTimeout }, (client) => client.CatalogPush({ reign, records: batch }))
+      ).pipe(Effect.ignore),
+    { concurrency: breadth, discard: true }
+  )
+})
+
+/** Prepared changes of reigns that are over go to the master, which sees to their end. */
+const settle = Effect.fnUntraced(function*(parts: Parts) {
+  const { ledger, peers } = parts
+  const { reign, self } = yield* peers.view
+  if (reign === undefined || reign.id === self) return
+  for (const change of ledger.pending) {
+    if ((CatalogState.stampOf(change)?.epoch ?? 0) >= reign.epoch) continue
+    yield* Effect.ignore(
+      peers.call({ id: reign.id, within: callTimeout }, (client) => client.CatalogPromote({ change }))
+    )
+  }
+})
+
+/** Master and replicas have every bundle; the others fetch what they run. */
+const collect = Effect.fnUntraced(function*({ bundles, ledger, peers }: Parts) {
+  const needed = CatalogState.bundles(ledger.state)
+  const prepared = ledger.pending.flatMap((change) => change.versions.map(({ manifest }) => manifest.bundle))
+  if ((yield* peers.view).role !== "worker") {
+    const missing = [...needed.keys()].filter((digest) => !bundles.has(digest))
+    yield* Effect.forEach(missing, (digest) => Effect.ignore(bundles.ensure(digest)), { concurrency: 2, discard: true })
+  }
+  yield* bundles.sweep(new Set([...needed.keys(), ...prepared]))
+})
+
+export const make = (parts: Parts): CatalogSync => {
+  const { cluster, ledger, peers } = parts
+  const once = Semaphore.makeUnsafe(1)
+  let readyFor: Reign.Reign | undefined
+  const offer = (change: CatalogState.FunctionRecord) =>
+    Effect.flatMap(promote(parts, change), (taken) => {
+      const record = ledger.get(change.name)
+      return taken && record !== undefined ? spread(parts, [record]) : Effect.void
+    })
+  const prepareReign = Effect.fnUntraced(function*(reign: Reign.Reign) {
+    if (Reign.equals(readyFor, reign)) return
+    const ids = CatalogPeers.others(yield* peers.view)
+    const answers = yield* Effect.forEach(ids, (id) => Effect.option(pullAll(parts, id)), { concurrency: breadth })
+    const changes = [...ledger.pending, ...answers.flatMap((answer) => Option.getOrElse(answer, () => []))]
+    yield* Effect.forEach(changes, offer, { discard: true })
+    readyFor = reign
+    yield* Effect.logInfo("the catalog is complete for this reign").pipe(Effect.annotateLogs({
+      epoch: reign.epoch,
+      asked: ids.length,
+      answered: answers.filter(Option.isSome).length,
+      functions: ledger.state.visible
+    }))
+  })
+  const ready = (reign: Reign.Reign) => once.withPermit(prepareReign(reign))
+  const compare = Effect.gen(function*() {
+    const others = CatalogPeers.others(yield* peers.view)
+    if (others.length > 0) {
+      const index = yield* Random.nextIntBetween(0, others.length, { halfOpen: true })
+      yield* Effect.ignore(pull(parts, others[index] ?? ""))
+    }
+    yield* settle(parts)
+    yield* ledger.flush
+    yield* collect(parts)
+  })
+  const comparing = Effect.gen(function*() {
+    const wait = yield* Random.nextIntBetween(intervalMs / 2, intervalMs)
+    yield* Effect.sleep(wait)
+    yield* compare
+  })
+  /** At the start and at every new reign: the master asks everybody, the others ask the master. */
+  const following = cluster.views.pipe(
+    Stream.changesWith((a, b) => Reign.equals(a.reign, b.reign) && a.role === b.role),
+    Stream.runForEach(({ reign, role }) => {
+      if (reign === undefined) return Effect.void
+      return role === "master" ? ready(reign) : Effect.ignore(pull(parts, reign.id))
+    })
+  )
+  const supervised = <A>(name: string, loop: Effect.Effect<A>): Effect.Effect<never> =>
+    loop.pipe(
+      Effect.tapCause((cause) =>
+        Effect.logError("a loop of the catalog failed", cause).pipe(Effect.annotateLogs({ name }))
+      ),
+      Effect.ignoreCause,
+      Effect.andThen(Effect.sleep(intervalMs)),
+      Effect.forever
+    )
+  return {
+    pull: (id) => pull(parts, id),
+    ready,
+    spread: (records) => spread(parts, records),
+    promote: offer,
+    run: Effect.andThen(
+      Effect.all([supervised("compare", Effect.forever(comparing)), supervised("follow", following)], {
+        concurrency: "unbounded",
+        discard: true
+      }),
+      Effect.never
+    )
+  }
+}
