@@ -1,16 +1,27 @@
-/** The control plane of one node: one actor that owns the pure `ClusterState`.
+/** The control plane of one node, as the rest of the node sees it.
  *
- * Job: membership changes, heartbeats, registrations, look-ups and claims reach it as messages of one bounded mailbox;
- * it steps the state and carries out the outputs. It is supervised: a defect restarts it with its state rebuilt.
- * Boundary: every decision is in `ClusterState` and the pure modules below it. Invariants: R1, R2, R5. */
+ * Job: the view, this node's registrations, look-ups, start leases, and calls to whoever is master.
+ * Boundary: `ClusterActor` owns the state, `ClusterState` and the pure modules below it decide everything. What only
+ * follows the actor's answers is here: asking the next node, waiting for a master. Invariants: R1, R2, R5. */
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
+import type { Membership } from "../membership/Membership.ts"
 import type { BootId, MemberId } from "../swim/Member.ts"
-import type { LowerReign, NoMaster, NotMaster } from "./ClusterError.ts"
-import type { ClusterView } from "./ClusterView.ts"
-import type { Reign } from "./Reign.ts"
+import * as ClusterActor from "./ClusterActor.ts"
+import { LowerReign, Malformed, NoMaster, NotMaster } from "./ClusterError.ts"
+import * as ClusterServer from "./ClusterServer.ts"
+import type { Found } from "./ClusterRpc.ts"
+import * as ClusterState from "./ClusterState.ts"
+import * as ClusterView from "./ClusterView.ts"
+import * as Election from "./Election.ts"
+import type * as Peers from "./Peers.ts"
+import * as Reign from "./Reign.ts"
+import type { Run } from "./RoutingTable.ts"
+import type * as Store from "./Store.ts"
 
 /** One run of one member. */
 export interface NodeRef {
@@ -28,9 +39,9 @@ export interface Located {
 }
 
 export class ClusterManager extends Context.Service<ClusterManager, {
-  readonly view: Effect.Effect<ClusterView>
+  readonly view: Effect.Effect<ClusterView.ClusterView>
   /** The current view, then one after every change; a slow reader gets the newest, not each. */
-  readonly views: Stream.Stream<ClusterView>
+  readonly views: Stream.Stream<ClusterView.ClusterView>
   /** This node runs the function version from now on. Asynchronous: the master is told by itself, again on every new
    * reign. */
   readonly register: (version: string) => Effect.Effect<void>
@@ -45,20 +56,199 @@ export class ClusterManager extends Context.Service<ClusterManager, {
   readonly routes: Effect.Effect<number>
   readonly routesOf: Effect.Effect<ReadonlyArray<{ readonly version: string; readonly nodes: ReadonlyArray<NodeRef> }>>
   /** The reign under which this node is master now. */
-  readonly mastership: Effect.Effect<Reign, NotMaster>
+  readonly mastership: Effect.Effect<Reign.Reign, NotMaster>
   /** R1 at the door of every control message: a lower reign is refused with the one known here, a higher is learned. */
-  readonly admit: (reign: Reign) => Effect.Effect<void, LowerReign>
+  readonly admit: (reign: Reign.Reign) => Effect.Effect<void, LowerReign | Malformed>
   /** A reign heard elsewhere: a peer's hello, a refusal, a catalog. */
-  readonly learn: (reign: Reign) => Effect.Effect<void>
+  readonly learn: (reign: Reign.Reign) => Effect.Effect<void>
   /** An epoch found elsewhere (the catalog on disk, a peer's hello): the next claim of this node is above it. */
   readonly observeEpoch: (epoch: number) => Effect.Effect<void>
   /** Runs `call` against the current master (which may be this node), again when it answers `NotMaster` or a new reign
    * arrives, until the deadline (default 5 s). Other failures are the caller's, unless `retryOn` names them. */
   readonly masterCall: <A, E, R>(
-    call: (master: NodeRef & { readonly reign: Reign }) => Effect.Effect<A, E, R>,
+    call: (master: NodeRef & { readonly reign: Reign.Reign }) => Effect.Effect<A, E, R>,
     options?: {
       readonly within?: Duration.Input | undefined
       readonly retryOn?: ((error: E) => boolean) | undefined
     }
   ) => Effect.Effect<A, Exclude<E, NotMaster> | NoMaster, R>
 }>()("shoal/cluster/ClusterManager") {}
+
+type Actor = ClusterActor.ClusterActor["Service"]
+
+const masterTimeout = "5 seconds"
+/** Pause before the master is looked for again. */
+const retryInterval = "20 millis"
+/** Versions whose home is remembered while this node starts them. */
+const maxHomes = 16_384
+
+const make = Effect.gen(function*() {
+  const actor = yield* ClusterActor.ClusterActor
+  /** who granted the lease of a version that is being started here */
+  const homes = new Map<string, Run>()
+  const remember = (version: string, home: Run | undefined) => {
+    if (home === undefined) return
+    homes.delete(version)
+    homes.set(version, home)
+    if (homes.size > maxHomes) for (const oldest of homes.keys()) return void homes.delete(oldest)
+  }
+  const toLocated = (version: string, found: Found): Located => {
+    if (found._tag === "Known") return { nodes: found.nodes, lease: "none" }
+    if (found._tag === "Wait") return { nodes: [found.holder], lease: "wait" }
+    remember(version, found.home)
+    return { nodes: [], lease: "granted" }
+  }
+  return ClusterManager.of({
+    view: actor.view,
+    views: actor.views,
+    register: (version) =>
+      Effect.andThen(
+        Effect.sync(() => homes.delete(version)),
+        actor.post({ _tag: "OwnChanged", version, live: true })
+      ),
+    deregister: (version) => actor.post({ _tag: "OwnChanged", version, live: false }),
+    locate: (version) => Effect.map(locate(actor, version), (found) => toLocated(version, found)),
+    renewLease: (version) => toHome(actor, homes.get(version), version, "renew"),
+    endLease: (version) =>
+      Effect.suspend(() => {
+        const home = homes.get(version)
+        homes.delete(version)
+        return toHome(actor, home, version, "end")
+      }),
+    routes: readOr(actor, ClusterState.routes, 0),
+    routesOf: readOr(actor, ClusterState.routesOf, []),
+    mastership: mastership(actor),
+    admit: (reign) => admit(actor, reign),
+    learn: (reign) => Reign.isValid(reign) ? learn(actor, reign) : Effect.void,
+    observeEpoch: (epoch) => actor.post({ _tag: "EpochSeen", epoch }),
+    masterCall: (call, options) => masterCall(actor, call, options)
+  })
+})
+
+/** The manager over an actor that is already there (which `ClusterServer` needs too). */
+export const layerActor: Layer.Layer<ClusterManager, never, ClusterActor.ClusterActor> = Layer.effect(
+  ClusterManager,
+  make
+)
+
+/** The manager with its actor. */
+export const layer = (
+  options: ClusterActor.Options
+): Layer.Layer<
+  ClusterManager | ClusterActor.ClusterActor,
+  Store.StoreError,
+  Membership | Peers.Peers | Store.Store
+> => Layer.provideMerge(layerActor, ClusterActor.layer(options))
+
+const readOr = <A>(actor: Actor, f: (state: ClusterState.ClusterState) => A, otherwise: A): Effect.Effect<A> =>
+  Effect.catchTag(actor.read(f), "Busy", () => Effect.succeed(otherwise))
+
+// ---- look-ups
+
+const granted: Found = { _tag: "Granted", home: undefined }
+
+const locate = (actor: Actor, version: string): Effect.Effect<Found> =>
+  actor.ask({ _tag: "Locate", version }).pipe(
+    Effect.flatMap((answer): Effect.Effect<Found> => {
+      if (answer._tag !== "Located") return Effect.succeed(granted)
+      const { where } = answer
+      if (where._tag === "AskReplica") {
+        return ClusterServer.within(
+          actor.calls.call(where.to, "1 second", (client) => client.ClusterQuery({ version })),
+          "50 millis"
+        )
+      }
+      if (where._tag === "AskHome") {
+        return ClusterServer.within(
+          actor.calls.call(where.to, "1 second", (client) => client.ClusterLease({ version, asker: actor.self })),
+          "50 millis"
+        )
+      }
+      return Effect.succeed(ClusterServer.toFound(where, actor.self))
+    }),
+    Effect.catchTag("Busy", () => Effect.succeed(granted))
+  )
+
+/** Renews or ends a lease where it was granted; without a home there is none. */
+const toHome = (actor: Actor, home: Run | undefined, version: string, what: "renew" | "end"): Effect.Effect<void> => {
+  if (home === undefined) return Effect.void
+  if (home.id === actor.self.id) {
+    return what === "renew"
+      ? Effect.ignore(actor.ask({ _tag: "LeaseRenewed", from: actor.self, version }))
+      : actor.post({ _tag: "LeaseEnded", from: actor.self, version })
+  }
+  return Effect.ignore(
+    actor.calls.call(home, "200 millis", (client) =>
+      what === "renew" ? Effect.asVoid(client.ClusterRenew({ version })) : client.ClusterEnd({ version }))
+  )
+}
+
+// ---- reigns
+
+const known = (actor: Actor): Effect.Effect<Reign.Reign | undefined> =>
+  readOr(actor, (state) => state.election.reign, undefined)
+
+const learn = (actor: Actor, reign: Reign.Reign): Effect.Effect<void> =>
+  actor.post({ _tag: "ReignHeard", reign, from: undefined })
+
+const mastership = (actor: Actor): Effect.Effect<Reign.Reign, NotMaster> =>
+  Effect.flatMap(
+    Effect.catchTag(
+      actor.read((state) => ({ reign: state.election.reign, master: Election.isMaster(state.election) })),
+      "Busy",
+      () => Effect.succeed({ reign: undefined, master: false })
+    ),
+    ({ master, reign }) =>
+      master && reign !== undefined ? Effect.succeed(reign) : Effect.fail(new NotMaster({ reign }))
+  )
+
+const admit = (actor: Actor, reign: Reign.Reign): Effect.Effect<void, LowerReign | Malformed> =>
+  Effect.gen(function*() {
+    if (!Reign.isValid(reign)) return yield* new Malformed({ field: "reign" })
+    const own = yield* known(actor)
+    if (own !== undefined && Reign.isLower(reign, own)) return yield* new LowerReign({ reign: own })
+    if (Reign.equals(own, reign)) return
+    yield* learn(actor, reign)
+    const after = yield* known(actor)
+    // it was heard but is not obeyed: the own master lives
+    if (after !== undefined && !Reign.equals(after, reign)) return yield* new LowerReign({ reign: after })
+  })
+
+const isNotMaster = Schema.is(NotMaster)
+
+type Target = NodeRef & { readonly reign: Reign.Reign }
+
+/** The master as this node sees it, once there is one that is alive or suspect. */
+const findMaster = (actor: Actor): Effect.Effect<Target> =>
+  Effect.flatMap(actor.view, (view) => {
+    const master = ClusterView.master(view)
+    return master === undefined || view.reign === undefined
+      ? Effect.andThen(Effect.sleep(retryInterval), findMaster(actor))
+      : Effect.succeed({ id: master.id, bootId: master.bootId, reign: view.reign })
+  })
+
+const masterCall = <A, E, R>(
+  actor: Actor,
+  call: (master: Target) => Effect.Effect<A, E, R>,
+  options?: {
+    readonly within?: Duration.Input | undefined
+    readonly retryOn?: ((error: E) => boolean) | undefined
+  }
+): Effect.Effect<A, Exclude<E, NotMaster> | NoMaster, R> => {
+  const again = (after: Effect.Effect<void>) => Effect.andThen(after, Effect.andThen(Effect.sleep(retryInterval), attempt))
+  const attempt: Effect.Effect<A, Exclude<E, NotMaster>, R> = Effect.suspend(() =>
+    Effect.flatMap(findMaster(actor), (master) =>
+      Effect.catch(call(master), (error): Effect.Effect<A, Exclude<E, NotMaster>, R> => {
+        if (isNotMaster(error)) {
+          return again(error.reign === undefined || !Reign.isValid(error.reign) ? Effect.void : learn(actor, error.reign))
+        }
+        return options?.retryOn?.(error) === true
+          ? again(Effect.void)
+          : Effect.fail(error as Exclude<E, NotMaster>)
+      }))
+  )
+  return Effect.timeoutOrElse(attempt, {
+    duration: options?.within ?? masterTimeout,
+    orElse: () => Effect.flatMap(known(actor), (reign) => Effect.fail(new NoMaster({ reign })))
+  })
+}

@@ -66,6 +66,7 @@ const maxEntries = 10_000
 export const step = (self: ClusterState, input: Input, out: Array<Output>): void => {
   const { now } = input
   apply(self, input, out)
+  if (isLookup(input)) return // changes nothing that has consequences
   if (Topology.refresh(self.topology, self.election.reign, now)) self.changed = true
   // a new reign is settled once more under its own roles
   for (let turn = 0; turn < 3; turn++) {
@@ -142,6 +143,9 @@ const apply = (self: ClusterState, input: Input, out: Array<Output>): void => {
       return applyLookup(self, input, out)
   }
 }
+
+const isLookup = ({ _tag }: Input): boolean =>
+  _tag === "Locate" || _tag === "Query" || _tag === "LeaseAsked" || _tag === "LeaseRenewed" || _tag === "LeaseEnded"
 
 type Of<Tag extends Input["_tag"]> = Extract<Input, { readonly _tag: Tag }>
 
@@ -313,7 +317,9 @@ const applyLookup = (
       return reply(out, input.ask, { _tag: "Located", where: where(self, version, self.self, now) })
     case "Query": {
       // asked as a keeper by somebody whose view differs: the lease is the best answer, never another detour
-      const found = self.role === "worker" ? lease(self, version, input.from, now) : where(self, version, input.from, now)
+      const found = self.role === "worker"
+        ? lease(self, version, input.from, now)
+        : where(self, version, input.from, now)
       return reply(out, input.ask, { _tag: "Located", where: found })
     }
     case "LeaseAsked":

@@ -30,8 +30,7 @@ export const joinTimeout = 3000
 const joinJitter = 1000
 
 /** Silence after which a master counts as lost, by the number of active members. */
-export const lostAfter = (witnesses: number): number =>
-  beatInterval * (witnesses < 10 ? 8 : witnesses < 32 ? 5 : 3)
+export const lostAfter = (witnesses: number): number => beatInterval * (witnesses < 10 ? 8 : witnesses < 32 ? 5 : 3)
 
 interface Watch {
   readonly target: Run
@@ -64,6 +63,9 @@ export interface Election {
   pendingSince: number
   contestAt: number
   witnesses: ReadonlyArray<MemberId>
+  /** the witnesses by this node's own view, as of a revision of it */
+  computed: { readonly revision: number; readonly ids: ReadonlyArray<MemberId> }
+  /** the master itself named its witnesses */
   announced: boolean
   watch: Watch | undefined
   readonly verdicts: Set<MemberId>
@@ -98,6 +100,7 @@ export const make = (options: {
     pendingSince: 0,
     contestAt: 0,
     witnesses: [],
+    computed: { revision: -1, ids: [] },
     announced: false,
     watch: undefined,
     verdicts: new Set(),
@@ -395,7 +398,7 @@ const followWitnesses = (self: Election, topology: Topology.Topology, now: numbe
   if (reign === undefined) return
   const present = Topology.isActive(topology, reign)
   // who watched a master that is gone stays the measure for its succession
-  const computed = present ? Role.witnesses(topology.active, reign.id).map((node) => node.id) : self.witnesses
+  const computed = present ? computeWitnesses(self, topology, reign.id) : self.witnesses
   if (!self.announced || isMaster(self)) self.witnesses = computed
   const watches = present && !isMaster(self) &&
     (self.witnesses.includes(self.self.id) || computed.includes(self.self.id))
@@ -407,6 +410,18 @@ const followWitnesses = (self: Election, topology: Topology.Topology, now: numbe
     self.watch = undefined
     out.push({ _tag: "Watch", target: undefined, reign })
   }
+}
+
+const computeWitnesses = (
+  self: Election,
+  topology: Topology.Topology,
+  master: MemberId
+): ReadonlyArray<MemberId> => {
+  if (self.computed.revision !== topology.revision) {
+    const ids = Role.witnesses(topology.active, master).map((node) => node.id)
+    self.computed = { revision: topology.revision, ids }
+  }
+  return self.computed.ids
 }
 
 const judgeWatch = (self: Election, topology: Topology.Topology, now: number, out: Array<Output>): void => {
@@ -580,7 +595,7 @@ const win = (
 const emitBeat = (self: Election, topology: Topology.Topology, now: number, out: Array<Output>): void => {
   if (!isMaster(self) || self.reign === undefined || now < self.nextBeat) return
   self.nextBeat = Math.max(self.nextBeat + beatInterval, now + beatInterval / 2)
-  self.witnesses = Role.witnesses(topology.active, self.self.id).map((node) => node.id)
+  self.witnesses = computeWitnesses(self, topology, self.self.id)
   out.push({ _tag: "Beat", reign: self.reign, witnesses: self.witnesses })
 }
 

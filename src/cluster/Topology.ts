@@ -20,13 +20,20 @@ export interface Topology {
   active: ReadonlyArray<Node>
   size: Role.Size
   assignment: Role.Assignment<Node>
+  /** grows whenever ranks or members changed */
+  revision: number
+  stale: boolean
+  reign: Reign.Reign | undefined
 }
 
 export const make = (): Topology => ({
   nodes: new Map(),
   active: [],
   size: Role.initialSize,
-  assignment: { master: undefined, replicas: [], workers: [] }
+  assignment: { master: undefined, replicas: [], workers: [] },
+  revision: 0,
+  stale: true,
+  reign: undefined
 })
 
 const isUp = (node: Node): boolean => node.member.status === "alive" || node.member.status === "suspect"
@@ -47,17 +54,24 @@ const toNode = (member: Member, known: Node | undefined): Node => {
 /** Takes one member's news; the caller recomputes afterwards with `refresh`. */
 export const update = (self: Topology, member: Member): void => {
   self.nodes.set(member.id, toNode(member, self.nodes.get(member.id)))
+  self.stale = true
 }
 
 /** Takes a whole snapshot: who is not in it is forgotten. */
 export const replace = (self: Topology, members: ReadonlyArray<Member>): void => {
   const known = new Map(self.nodes)
   self.nodes.clear()
+  self.stale = true
   for (const member of members) self.nodes.set(member.id, toNode(member, known.get(member.id)))
 }
 
-/** Recomputes ranks and roles; true when the roles changed. */
+/** Recomputes ranks and roles if members, reign or time ask for it; true when the roles changed. */
 export const refresh = (self: Topology, reign: Reign.Reign | undefined, now: number): boolean => {
+  const shrink = shrinkAt(self)
+  if (!self.stale && self.reign === reign && (shrink === undefined || now < shrink)) return false
+  self.stale = false
+  self.reign = reign
+  self.revision++
   const active: Array<Node> = []
   for (const node of self.nodes.values()) if (isUp(node) && node.meta !== undefined) active.push(node)
   self.active = active.sort(Role.compareRank)
@@ -91,7 +105,9 @@ export const isAlive = (self: Topology, run: Run): boolean => activeRun(self, ru
 
 /** Master and replicas: those who hold the whole table. */
 export const keepers = (self: Topology): ReadonlyArray<Node> =>
-  self.assignment.master === undefined ? self.assignment.replicas : [self.assignment.master, ...self.assignment.replicas]
+  self.assignment.master === undefined
+    ? self.assignment.replicas
+    : [self.assignment.master, ...self.assignment.replicas]
 
 export const memberViews = (self: Topology): Array<MemberView> =>
   Array.from(self.nodes.values(), (node): MemberView => ({

@@ -1,0 +1,190 @@
+/** The answering side of `ClusterRpc`: calls of other nodes as questions to the actor.
+ *
+ * Job: names the caller by its connection, checks ranges, translates answers into successes and typed refusals, and
+ * serves the two streams from the hubs of `Replication`.
+ * Boundary: every answer is the state's. Only a look-up takes a second step: a replica asks the version's home. */
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as PubSub from "effect/PubSub"
+import * as Stream from "effect/Stream"
+import * as Member from "../swim/Member.ts"
+import { ClusterActor } from "./ClusterActor.ts"
+import { Malformed, NotMaster } from "./ClusterError.ts"
+import type { Answer, Where } from "./ClusterMessage.ts"
+import { ClusterRpc, type Feed, type Found } from "./ClusterRpc.ts"
+import { Caller } from "./PeerServer.ts"
+import * as Reign from "./Reign.ts"
+import * as Replication from "./Replication.ts"
+import type { Run } from "./RoutingTable.ts"
+
+type Actor = ClusterActor["Service"]
+
+/** What a replica waits for the home; the asker itself waits 50 ms. */
+const homeTimeout = "40 millis"
+const maxVersionLength = 128
+
+export const layer = ClusterRpc.toLayer(Effect.gen(function*() {
+  const actor = yield* ClusterActor
+  return ClusterRpc.of({
+    ClusterBeat: ({ reign }) => Stream.unwrap(beats(actor, reign)),
+    ClusterVerdict: Effect.fnUntraced(function*({ lost, reign }) {
+      const from = yield* caller(reign)
+      yield* actor.post({ _tag: "VerdictReceived", from, reign, lost })
+    }),
+    ClusterAnnounce: Effect.fnUntraced(function*({ reign }) {
+      const from = yield* caller(reign)
+      yield* actor.post({ _tag: "ReignHeard", reign, from })
+    }),
+    ClusterContest: Effect.fnUntraced(function*({ reign }) {
+      const from = yield* caller(reign)
+      const answer = yield* actor.ask({ _tag: "Contested", from, reign })
+      return { reign: answer._tag === "Acknowledged" ? answer.reign : undefined }
+    }),
+    ClusterSupport: Effect.fnUntraced(function*({ claim }) {
+      const from = yield* caller(claim)
+      if (!Reign.isHeldBy(claim, from)) return yield* new Malformed({ field: "claim" })
+      const answer = yield* actor.ask({ _tag: "SupportAsked", from, claim })
+      return answer._tag === "Supported"
+        ? { support: answer.support, reign: answer.reign }
+        : yield* unexpected("SupportAsked", answer)
+    }),
+    ClusterRegister: Effect.fnUntraced(function*({ entries, reign }) {
+      const from = yield* caller(reign)
+      const own = entries.map((entry) => ({ ...entry, node: from.id, bootId: from.bootId }))
+      const answer = yield* actor.ask({ _tag: "RegisterReceived", from, reign, entries: own })
+      if (answer._tag === "Registered") return { live: answer.live }
+      return yield* refused("RegisterReceived", answer)
+    }),
+    ClusterReregister: Effect.fnUntraced(function*({ reign }) {
+      const from = yield* caller(reign)
+      yield* actor.post({ _tag: "Reregister", from, reign })
+    }),
+    ClusterSubscribe: ({ reign }) => Stream.unwrap(subscription(actor, reign)),
+    ClusterQuery: Effect.fnUntraced(function*({ version }) {
+      const from = yield* callerOnly
+      if (from === undefined || version.length > maxVersionLength) return granted(undefined)
+      const answer = yield* actor.ask({ _tag: "Query", from, version })
+      return yield* resolve(actor, version, from, answer)
+    }),
+    ClusterLease: Effect.fnUntraced(function*({ asker, version }) {
+      if (version.length > maxVersionLength) return granted(undefined)
+      const answer = yield* actor.ask({ _tag: "LeaseAsked", from: asker, version })
+      return answer._tag === "Located" ? toFound(answer.where, actor.self) : granted(undefined)
+    }),
+    ClusterRenew: Effect.fnUntraced(function*({ version }) {
+      const from = yield* callerOnly
+      if (from === undefined) return { held: false }
+      const answer = yield* actor.ask({ _tag: "LeaseRenewed", from, version })
+      return { held: answer._tag === "Renewed" && answer.held }
+    }),
+    ClusterEnd: Effect.fnUntraced(function*({ version }) {
+      const from = yield* callerOnly
+      if (from !== undefined) yield* actor.post({ _tag: "LeaseEnded", from, version })
+    })
+  })
+}))
+
+/** The run at the other end of the connection. */
+const callerOnly: Effect.Effect<Run | undefined> = Effect.map(
+  Effect.serviceOption(Caller),
+  (found) => Option.isNone(found) ? undefined : { id: Member.id(found.value.id), bootId: found.value.bootId }
+)
+
+/** The caller of a control message, after its reign was found to be one. */
+const caller = (reign: Reign.Reign): Effect.Effect<Run, Malformed> =>
+  Effect.flatMap(callerOnly, (run) => {
+    if (run === undefined) return Effect.fail(new Malformed({ field: "caller" }))
+    return Reign.isValid(reign) ? Effect.succeed(run) : Effect.fail(new Malformed({ field: "reign" }))
+  })
+
+const unexpected = (question: string, answer: Answer): Effect.Effect<never> =>
+  Effect.die(new Error(`${question} was answered by ${answer._tag}`))
+
+const refused = (question: string, answer: Answer): Effect.Effect<never, NotMaster> =>
+  answer._tag === "NotMaster" ? Effect.fail(new NotMaster({ reign: answer.reign })) : unexpected(question, answer)
+
+// ---- streams
+
+const beats = Effect.fnUntraced(function*(actor: Actor, reign: Reign.Reign) {
+  const from = yield* caller(reign)
+  yield* actor.post({ _tag: "ReignHeard", reign, from })
+  const listening = yield* PubSub.subscribe(actor.replication.beats)
+  const current = actor.replication.latest()
+  const first = current?._tag === "Beat" ? current : undefined
+  if (first === undefined) {
+    const known = yield* actor.read((state) => state.election.reign)
+    if (!Reign.isHeldBy(known, actor.self)) return yield* new NotMaster({ reign: known })
+  }
+  const rest = Stream.fromSubscription(listening)
+  return (first === undefined ? rest : Stream.concat(Stream.succeed(first), rest)).pipe(
+    Stream.mapEffect((beat) =>
+      beat._tag === "Beat"
+        ? Effect.succeed({ reign: beat.reign, witnesses: beat.witnesses })
+        : Effect.fail(new NotMaster({ reign: beat.reign }))
+    )
+  )
+})
+
+const subscription = Effect.fnUntraced(function*(actor: Actor, reign: Reign.Reign) {
+  const from = yield* caller(reign)
+  // listening begins before the snapshot is taken, so that no change falls between
+  const listening = yield* PubSub.subscribe(actor.replication.feed)
+  const answer = yield* actor.ask({ _tag: "SubscribeAsked", from, reign })
+  if (answer._tag !== "Subscribed") return yield* refused("SubscribeAsked", answer)
+  const snapshot = Replication.chunks(reign, answer.sequence, answer.entries)
+  const changes = Stream.fromSubscription(listening).pipe(
+    Stream.mapEffect((item): Effect.Effect<Feed, NotMaster> =>
+      item._tag === "Changed"
+        ? Effect.succeed({ _tag: "Delta", ...item.delta })
+        : Effect.fail(new NotMaster({ reign: item.reign }))
+    )
+  )
+  return Stream.concat(Stream.rechunk(Stream.fromIterable(snapshot), 1), changes)
+})
+
+// ---- look-ups
+
+const granted = (home: Run | undefined): Found => ({ _tag: "Granted", home })
+
+/** An answer that is complete; `home` is who gave it. */
+export const toFound = (where: Where, home: Run): Found => {
+  switch (where._tag) {
+    case "Known":
+      return { _tag: "Known", nodes: where.nodes }
+    case "Wait":
+      return { _tag: "Wait", holder: where.holder }
+    case "Granted":
+      return granted(home)
+    case "AskReplica":
+    case "AskHome":
+      return granted(undefined)
+  }
+}
+
+/** Asks the home on behalf of `asker` when the table has nothing. */
+export const resolve = (
+  actor: Actor,
+  version: string,
+  asker: Run,
+  answer: Answer
+): Effect.Effect<Found> => {
+  if (answer._tag !== "Located") return Effect.succeed(granted(undefined))
+  const { where } = answer
+  if (where._tag !== "AskHome") return Effect.succeed(toFound(where, actor.self))
+  return within(
+    actor.calls.call(where.to, "1 second", (client) => client.ClusterLease({ version, asker })),
+    homeTimeout
+  )
+}
+
+/** The answer, or permission to start when it does not come in time. A call that is late is not waited for: giving it
+ * up may itself take as long as its connection is stuck. */
+export const within = <E>(call: Effect.Effect<Found, E>, deadline: "40 millis" | "50 millis"): Effect.Effect<Found> =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.forkDetach(Effect.catch(call, () => Effect.succeed(granted(undefined))))
+    const exit = yield* Effect.timeoutOption(Fiber.await(fiber), deadline)
+    if (Option.isSome(exit)) return exit.value._tag === "Success" ? exit.value.value : granted(undefined)
+    fiber.interruptUnsafe()
+    return granted(undefined)
+  })
