@@ -20,6 +20,9 @@ export type Mail =
   | { readonly _tag: "Wake" }
   | StreamInput
 
+/** Unanswered pings whose time is remembered. */
+const pingsKept = 256
+
 export class Actor {
   readonly swim: Swim.Swim
   /** datagrams to send at the end of the turn */
@@ -31,6 +34,7 @@ export class Actor {
   /** when the core wants to be woken, monotonic milliseconds; the first turn starts it */
   timerAt = -Infinity
   private readonly out: Array<Swim.Output> = []
+  private readonly pings = new Map<number, number>()
   private readonly packet: Packet
   private readonly streams: Streams
   private readonly counters: Counters
@@ -95,6 +99,19 @@ export class Actor {
     this.step({ _tag: "Drained", now })
   }
 
+  /** Remembers when a ping was sent, for the round-trip times only. */
+  private asked(seq: number, now: number): void {
+    if (this.pings.size >= pingsKept) this.pings.clear()
+    this.pings.set(seq, now)
+  }
+
+  private answered(seq: number, now: number): void {
+    const sentAt = this.pings.get(seq)
+    if (sentAt === undefined) return
+    this.pings.delete(seq)
+    this.counters.onRoundTrip(now - sentAt)
+  }
+
   private receive(datagram: Incoming, now: number): void {
     const { counters } = this
     counters.datagramsIn++
@@ -102,23 +119,25 @@ export class Actor {
     const messages: Array<Message> = []
     const refused = this.packet.decode(datagram.payload, messages)
     if (refused !== undefined) counters.reject(refused)
+    for (const message of messages) if (message._tag === "Ack") this.answered(message.seq, now)
     if (messages.length > 0) this.step({ _tag: "Received", now, from: datagram.from, messages })
   }
 
   private step(input: Swim.Input): void {
     const { out } = this
     Swim.step(this.swim, input, out)
-    for (const output of out) this.interpret(output)
+    for (const output of out) this.interpret(output, input.now)
     out.length = 0
   }
 
-  private interpret(output: Swim.Output): void {
+  private interpret(output: Swim.Output, now: number): void {
     switch (output._tag) {
       case "Send": {
         const payload = this.packet.encode(output.messages)
         this.counters.datagramsOut++
         this.counters.bytesOut += payload.length
         this.datagrams.push({ payload, to: output.to })
+        for (const message of output.messages) if (message._tag === "Ping") this.asked(message.seq, now)
         return
       }
       case "SetTimer": {

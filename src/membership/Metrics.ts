@@ -34,6 +34,8 @@ export interface Statistics {
   readonly rejected: Readonly<Record<string, number>>
 }
 
+const nothing = () => {}
+
 /** The counters behind `Statistics`; only the actor's side writes them. */
 export class Counters {
   datagramsIn = 0
@@ -48,8 +50,10 @@ export class Counters {
   suspicionsConfirmed = 0
   turns = 0
   readonly rejected = new Map<string, number>()
+  /** called with the round-trip time of each answered ping, milliseconds */
+  onRoundTrip: (millis: number) => void = nothing
   /** called when a reason is counted for the first time */
-  onReason: (reason: string) => void = () => {}
+  onReason: (reason: string) => void = nothing
 
   /** Counts one refusal; reasons beyond the first 64 are counted together. */
   reject(reason: string): void {
@@ -101,7 +105,7 @@ export const failures = Metric.counter("shoal_membership_loops_died_total", {
   incremental: true
 })
 export const probeRtt = Metric.histogram("shoal_probe_rtt_milliseconds", {
-  description: "Round-trip times of answered direct probes",
+  description: "Round-trip times of answered pings",
   boundaries: [0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 })
 
@@ -113,8 +117,6 @@ export interface Sources {
   readonly score: () => number
   readonly dropped: () => number
 }
-
-const nothing = () => {}
 
 /** Shows the counters as metrics until the scope closes. */
 export const register = Effect.fnUntraced(function*(sources: Sources): Effect.fn.Return<void, never, Scope.Scope> {
@@ -162,9 +164,11 @@ export const register = Effect.fnUntraced(function*(sources: Sources): Effect.fn
   const showReason = (reason: string) => count(rejected, { reason }, () => counters.rejected.get(reason) ?? 0)
   for (const reason of counters.rejected.keys()) showReason(reason)
   counters.onReason = showReason
+  counters.onRoundTrip = (millis) => probeRtt.updateUnsafe(millis, context)
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       counters.onReason = nothing
+      counters.onRoundTrip = nothing
       for (const registration of registrations) registration.remove()
     })
   )

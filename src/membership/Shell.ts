@@ -304,7 +304,7 @@ const report = (
   signals: Signals,
   reports: Discovery.SeedReports,
   now: number
-): Effect.Effect<void> => {
+): Effect.Effect<unknown> => {
   switch (event._tag) {
     case "Joined":
       return Effect.annotateLogs(Effect.logInfo("Member joined"), describe(event.member))
@@ -323,14 +323,20 @@ const report = (
     case "ItemChanged":
       return Effect.annotateLogs(Effect.logDebug("Item changed"), { key: event.key })
     case "NameConflict":
-      Deferred.doneUnsafe(signals.conflict, Exit.fail(event.other))
-      return Effect.annotateLogs(Effect.logError("Name taken by an older member"), describe(event.other))
+      return Effect.andThen(
+        Effect.annotateLogs(Effect.logError("Name taken by an older member"), describe(event.other)),
+        Deferred.fail(signals.conflict, event.other)
+      )
     case "LeaveDone":
-      Deferred.doneUnsafe(signals.left, Exit.void)
-      return Effect.annotateLogs(Effect.logInfo("Left the cluster"), { acknowledged: event.acknowledged })
+      return Effect.andThen(
+        Effect.annotateLogs(Effect.logInfo("Left the cluster"), { acknowledged: event.acknowledged }),
+        Deferred.succeed(signals.left, undefined)
+      )
     case "JoinDone":
-      Deferred.doneUnsafe(signals.ready, Exit.void)
-      return Effect.annotateLogs(Effect.logInfo("Joined the cluster"), { contacted: event.contacted })
+      return Effect.andThen(
+        Effect.annotateLogs(Effect.logInfo("Joined the cluster"), { contacted: event.contacted }),
+        Deferred.succeed(signals.ready, undefined)
+      )
     case "JoinRetry": {
       const seed = Transport.formatAddress(event.seed)
       if (!reports.due(seed, now)) return Effect.void

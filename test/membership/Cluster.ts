@@ -5,6 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
 import * as References from "effect/References"
 import * as Stream from "effect/Stream"
 import type { Change } from "../../src/membership/Changes.ts"
@@ -21,12 +22,14 @@ export interface Node {
   readonly fiber: Fiber.Fiber<void, unknown>
   readonly changes: Array<Change>
   readonly logs: Array<string>
+  readonly registry: Metric.MetricRegistry
 }
 
 export class Cluster {
   readonly world: World
   readonly net: SimNet
-  private readonly nodes = new Map<string, Node>()
+  /** processes started so far: each draws its own random numbers */
+  private started = 0
 
   constructor(options: { readonly seed?: number; readonly conditions?: Partial<Conditions> } = {}) {
     this.world = new World({ seed: options.seed ?? 1 })
@@ -34,13 +37,14 @@ export class Cluster {
   }
 
   /** Starts the process `name` on the host `ip` and waits until its sockets are open. */
-  start(name: string, ip: string, options: Partial<Config.Options> = {}): Node {
+  start(name: string, ip: string, options: Partial<Config.Options> = {}, transport = this.net.layer(ip)): Node {
     const changes: Array<Change> = []
     const logs: Array<string> = []
     const logger = Logger.make(({ fiber, message }) => {
       const annotations = JSON.stringify(fiber.getRef(References.CurrentLogAnnotations))
       logs.push(`${Array.isArray(message) ? message[0] : message} ${annotations}`)
     })
+    const registry: Metric.MetricRegistry = new Map()
     let service: Membership.Membership["Service"] | undefined
     const program = Effect.gen(function*() {
       const membership = yield* Membership.Membership
@@ -52,16 +56,15 @@ export class Cluster {
     }).pipe(
       Effect.scoped,
       Effect.provide(
-        Membership.layer({ name, bind: `${ip}:7946`, ...options }).pipe(Layer.provide(this.net.layer(ip)))
+        Membership.layer({ name, bind: `${ip}:7946`, ...options }).pipe(Layer.provide(transport))
       ),
-      Effect.provide(Logger.layer([logger]))
+      Effect.provide(Logger.layer([logger])),
+      Effect.provideService(Metric.MetricRegistry, registry)
     )
-    const fiber = this.world.fork(program, { seed: `${this.world.seed}-${name}` })
+    const fiber = this.world.fork(program, { seed: `${this.world.seed}-${this.started++}` })
     this.world.runFor(0)
     if (service === undefined) throw new Error(`${name} did not start: ${JSON.stringify(fiber.pollUnsafe())}`)
-    const node: Node = { name, ip, service, fiber, changes, logs }
-    this.nodes.set(name, node)
-    return node
+    return { name, ip, service, fiber, changes, logs, registry }
   }
 
   /** `kill -9`: the sockets close, the program is gone. */

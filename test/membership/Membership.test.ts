@@ -1,9 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Socket from "effect/socket/Socket"
+import * as Stream from "effect/Stream"
+import type { Change } from "../../src/membership/Changes.ts"
+import * as Transport from "../../src/membership/Transport.ts"
 import { Cluster, type Node } from "./Cluster.ts"
 
 const seed = ["10.0.0.1:7946"]
@@ -182,5 +188,78 @@ describe("Membership on a simulated network", () => {
     const stopped = cluster.run(b.service.statistics).datagramsIn
     cluster.world.runFor(5000)
     assert.strictEqual(cluster.run(b.service.statistics).datagramsIn, stopped)
+  })
+
+  it("ends visibly when one of its loops dies", () => {
+    const cluster = new Cluster()
+    const transport = cluster.net.transport("10.0.0.1")
+    let lifetime = 3
+    const fragile = Transport.Transport.of({
+      ...transport,
+      datagrams: (bind) =>
+        Effect.map(transport.datagrams(bind), (datagrams) => ({
+          ...datagrams,
+          pull: Effect.tap(datagrams.pull, () => --lifetime === 0 ? Effect.die("the socket broke") : Effect.void)
+        }))
+    })
+    const node = cluster.start("n1", "10.0.0.1", {}, Layer.succeed(Transport.Transport, fragile))
+    const ended = cluster.world.fork(Stream.runDrain(node.service.changes))
+    cluster.start("n2", "10.0.0.2", { join: seed })
+    cluster.until(() => node.fiber.pollUnsafe() !== undefined, 10_000, "the program ends")
+    for (const exit of [node.fiber.pollUnsafe(), ended.pollUnsafe()]) {
+      assert.isTrue(exit !== undefined && Exit.isFailure(exit) && Cause.squash(exit.cause) === "the socket broke")
+    }
+    assert.isTrue(node.logs.some((line) => line.startsWith("Membership died")))
+    const late = cluster.world.join(cluster.world.fork(Effect.exit(node.service.setMetadata(new Uint8Array(1)))), 1)
+    assert.isTrue(late !== undefined && Exit.isSuccess(late) && Exit.isFailure(late.value))
+  })
+
+  it("resynchronises a reader that was too slow for its buffer", () => {
+    const cluster = new Cluster()
+    const first = cluster.start("n1", "10.0.0.1", { changesBuffer: 2 })
+    const seen: Array<Change> = []
+    cluster.world.fork(Stream.runForEach(first.service.changes, (change) =>
+      Effect.sync(() => seen.push(change)).pipe(Effect.andThen(Effect.sleep("2 seconds")))))
+    for (let i = 2; i <= 8; i++) cluster.start(`n${i}`, `10.0.0.${i}`, { join: seed })
+    cluster.world.runFor(30_000)
+    const final = seen.at(-1)
+    assert.strictEqual(final?._tag === "Snapshot" ? final.members.length : 0, 8)
+    assert.isAtLeast(cluster.run(first.service.statistics).resyncs, 1)
+  })
+
+  it("refuses metadata and items that gossip cannot carry", () => {
+    const cluster = new Cluster()
+    const { service } = cluster.start("n1", "10.0.0.1")
+    const failure = <E>(effect: Effect.Effect<unknown, E>) => `${cluster.run(Effect.flip(effect), 1)}`
+    assert.include(failure(service.setMetadata(new Uint8Array(513))), "at most 512")
+    assert.include(failure(service.setItem("reign", new Uint8Array(97))), "at most 96")
+    assert.include(failure(service.setItem("k".repeat(65), new Uint8Array(1))), "at most 64")
+    assert.include(failure(service.join(["nowhere"])), `"nowhere"`)
+  })
+
+  it("shows what it counts as metrics without paying per packet", () => {
+    const cluster = new Cluster()
+    const [first] = joined(cluster, 3)
+    cluster.world.runFor(10_000)
+    const context = Context.make(Metric.MetricRegistry, first.registry)
+    const values = new Map(Metric.snapshotUnsafe(context).map(({ attributes, id, state }) => [
+      [id, ...Object.values(attributes ?? {})].join(" "),
+      "value" in state ? Number(state.value) : "count" in state ? Number(state.count) : 0
+    ]))
+    const { datagramsIn } = cluster.run(first.service.statistics)
+    assert.strictEqual(values.get("shoal_members alive"), 3)
+    assert.strictEqual(values.get("shoal_datagrams_total in"), datagramsIn)
+    assert.isAbove(values.get("shoal_datagram_bytes_total out") ?? 0, 1000)
+    assert.isAbove(values.get("shoal_probe_rtt_milliseconds") ?? 0, 5)
+  })
+
+  it("moves to other seeds when it is told so", () => {
+    const cluster = new Cluster()
+    const lonely = cluster.start("lonely", "10.0.0.9", { join: ["10.0.0.77:7946"] })
+    const other = cluster.start("other", "10.0.0.1")
+    cluster.world.runFor(3000)
+    cluster.run(lonely.service.join(seed))
+    cluster.agree([lonely, other], ["lonely:alive", "other:alive"], 5000)
+    cluster.run(lonely.service.ready, 1)
   })
 })
