@@ -30,7 +30,10 @@ export interface SimNode {
   held: Array<() => void>
   item: Reign.Reign | undefined
   incarnation: number
-  readonly seen: Map<string, { status: Member.Status; unreachableSince: number | undefined; bootId: number; deadAfter: number }>
+  readonly seen: Map<
+    string,
+    { status: Member.Status; unreachableSince: number | undefined; bootId: number; deadAfter: number }
+  >
   watch: Run | undefined
   follow: Run | undefined
   asks: Map<number, (answer: ClusterMessage.Answer) => void>
@@ -164,7 +167,10 @@ export class ControlSim {
     node.up = false
     for (const other of this.nodes.values()) {
       if (other.up && other.watch?.id === id && !this.isCut(id, other.id)) {
-        this.after(this.latency(), () => this.step(other, { _tag: "WatchEnded", target: node.state.self, refused: true }))
+        this.after(
+          this.latency(),
+          () => this.step(other, { _tag: "WatchEnded", target: node.state.self, refused: true })
+        )
       }
       if (other.up && other.follow?.id === id && !this.isCut(id, other.id)) {
         this.after(this.latency(), () => this.step(other, { _tag: "FollowEnded", target: node.state.self }))
@@ -186,7 +192,7 @@ export class ControlSim {
 
   partition(...groups: ReadonlyArray<ReadonlyArray<string>>): void {
     for (const a of groups) {
-      for (const b of groups) if (a !== b) for (const x of a) for (const y of b) this.cuts.add(`${x}>${y}`)
+      for (const b of groups) if (a !== b) { for (const x of a) for (const y of b) this.cuts.add(`${x}>${y}`) }
     }
   }
 
@@ -271,7 +277,7 @@ export class ControlSim {
   ): void {
     const ask = ++this.asks
     node.asks.set(ask, done)
-    this.step(node, { ...input, ask })
+    this.step(node, { ...input, ask } as WithoutNow<Input>)
   }
 
   /** A call to a peer; `undefined` is a failure (refused, or no answer within 1 s). */
@@ -332,14 +338,19 @@ export class ControlSim {
     if (Reign.isLower(reign, node.known)) {
       this.violations.push(`R2 ${this.now} ${node.id}: ${node.known?.epoch} fell to ${reign?.epoch}`)
     }
-    if (reign !== undefined && !Reign.equals(reign, node.known)) this.reigns.push({ at: this.now, node: node.id, reign })
+    if (reign !== undefined && !Reign.equals(reign, node.known)) {
+      this.reigns.push({ at: this.now, node: node.id, reign })
+    }
     node.known = reign
     const carried = controlReign(input)
     if (carried === undefined) return
-    const applied = fingerprint(node) !== before || out.some((o) => o._tag === "Reply" && o.answer._tag === "Registered")
+    const applied = fingerprint(node) !== before ||
+      out.some((o) => o._tag === "Reply" && o.answer._tag === "Registered")
     if (!applied) return
     if (Reign.isLower(carried, node.applied)) {
-      this.violations.push(`R1 ${this.now} ${node.id}: applied ${input._tag} of ${carried.epoch} after ${node.applied?.epoch}`)
+      this.violations.push(
+        `R1 ${this.now} ${node.id}: applied ${input._tag} of ${carried.epoch} after ${node.applied?.epoch}`
+      )
     } else node.applied = carried
   }
 
@@ -354,7 +365,9 @@ export class ControlSim {
         return
       }
       case "Log":
-        return void this.log.push(`${this.now.toFixed(1)} ${node.id} ${output.message} ${JSON.stringify(output.fields)}`)
+        return void this.log.push(
+          `${this.now.toFixed(1)} ${node.id} ${output.message} ${JSON.stringify(output.fields)}`
+        )
       case "Rejected":
         return void this.rejected.set(output.reason, (this.rejected.get(output.reason) ?? 0) + 1)
       case "Persist":
@@ -513,7 +526,7 @@ export class ControlSim {
         if (this.judge(node, other)) changed = true
         if (other.up && !this.isCut(node.id, other.id) && !this.isCut(other.id, node.id)) {
           contact = true
-          if (first) for (const run of [node, other]) this.spreadBetween(run === node ? other : node, run)
+          if (first) { for (const run of [node, other]) this.spreadBetween(run === node ? other : node, run) }
         }
       }
       if (changed) this.tellMembers(node)
@@ -552,7 +565,13 @@ export class ControlSim {
     } else {
       known.unreachableSince ??= this.now
       const silent = this.now - known.unreachableSince
-      if (known.status !== "left") known.status = silent > known.deadAfter ? "dead" : silent > 1500 ? "suspect" : known.status
+      if (known.status !== "left") {
+        known.status = silent > known.deadAfter
+          ? "dead"
+          : silent > 1500
+          ? "suspect"
+          : known.status
+      }
     }
     return known.status !== before
   }
