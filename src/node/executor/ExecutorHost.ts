@@ -17,7 +17,7 @@ export interface Options {
   /** A short private folder for sockets; removed by whoever ends last. */
   readonly folder: string
   readonly onLine: (worker: ExecutorWorker, line: Control.Line) => void
-  /** The process is gone; its workers have ended with `host-crash`, or `stopped` when it was killed on purpose. */
+  /** The process is gone: `host-crash`, or `stopped` when it was ended on purpose. Its workers end right after. */
   readonly onExit: (reason: Executor.ExitReason) => void
 }
 
@@ -73,7 +73,7 @@ export class ExecutorWorker {
     clearTimeout(this.#timer)
     this.host.killWorker(this.id)
     this.mux.closeAll(this.reason.kind, this.reason.message)
-    this.#timer = setTimeout(() => this.host.kill({ kind: "host-crash", message: "a thread did not end" }), KillMs)
+    this.#timer = setTimeout(() => this.host.killFor(this), KillMs)
   }
 
   /** For the host: the thread has ended. */
@@ -122,6 +122,8 @@ export class ExecutorHost {
   readonly exited: Promise<Executor.ExitReason>
   #lastId = 0
   #reason: Executor.ExitReason | undefined
+  #culprit: ExecutorWorker | undefined
+  #gone = false
 
   constructor(options: Options) {
     this.#options = options
@@ -188,6 +190,17 @@ export class ExecutorHost {
     }
   }
 
+  /** Ends the process because this worker cannot be ended alone. */
+  killFor(worker: ExecutorWorker): void {
+    this.#culprit ??= worker
+    this.kill({ kind: "host-crash", message: `thread ${worker.id} in it could not be ended` })
+  }
+
+  /** The worker for which the process was ended, where that is known. */
+  get culprit(): ExecutorWorker | undefined {
+    return this.#culprit
+  }
+
   #send(message: Control.ToHost): void {
     if (this.#child.connected) this.#child.send(message, () => {})
   }
@@ -236,6 +249,8 @@ export class ExecutorHost {
   }
 
   #ended(message: string, resolve: (reason: Executor.ExitReason) => void): void {
+    if (this.#gone) return
+    this.#gone = true
     const reason: Executor.ExitReason = this.#reason ?? { kind: "host-crash", message }
     this.#reason = reason
     for (const id of this.#booting.keys()) this.#failBoot(id, reason)

@@ -60,6 +60,10 @@ export class ExecutorPool implements Executor.Executor {
   readonly #hosts = new Set<ExecutorHost.ExecutorHost>()
   readonly #suspects = new Map<string, number>()
   readonly #waiting: Array<() => void> = []
+  readonly #takers: Array<{
+    readonly resolve: (worker: ExecutorHost.ExecutorWorker) => void
+    readonly reject: (reason: Executor.ExitReason) => void
+  }> = []
   readonly #expecting: Array<() => void> = []
   #shared: ExecutorHost.ExecutorHost | undefined
   #spares: Array<ExecutorHost.ExecutorWorker> = []
@@ -122,6 +126,7 @@ export class ExecutorPool implements Executor.Executor {
     clearTimeout(this.#timer)
     for (const next of this.#waiting.splice(0)) next()
     for (const next of this.#expecting.splice(0)) next()
+    for (const { reject } of this.#takers.splice(0)) reject({ kind: "stopped", message: "the executor closed" })
     const hosts = [...this.#hosts]
     for (const host of hosts) host.kill({ kind: "stopped", message: "the executor closed" })
     await Promise.all(hosts.map(({ exited }) => exited))
@@ -147,7 +152,7 @@ export class ExecutorPool implements Executor.Executor {
     const { start, worker } = await this.#worker(spec).finally(() => this.#acquiring--)
     const instance = new ExecutorInstance({ worker, spec, start })
     this.#instances.set(worker, instance)
-    void worker.exited.then(() => this.#instances.delete(worker))
+    void worker.exited.then((reason) => this.#ended(worker, reason))
     worker.host.assign(worker.id, spec.limits.memoryMb)
     try {
       await instance.init({ began, nice: this.#settings.nice, timeoutMs: this.#settings.initTimeoutMs })
@@ -161,26 +166,36 @@ export class ExecutorPool implements Executor.Executor {
   async #worker(
     spec: Executor.StartSpec
   ): Promise<{ readonly worker: ExecutorHost.ExecutorWorker; readonly start: "prewarmed" | "cold" }> {
-    const { spareMemoryMb } = this.#settings
-    const suspect = this.#isSuspect(spec.version)
-    const spare = suspect || spec.limits.memoryMb > spareMemoryMb ? undefined : this.#spares.shift()
-    if (spare !== undefined) return { worker: spare, start: "prewarmed" }
-    const host = suspect ? this.#host() : this.#sharedHost()
+    const { memoryMb } = spec.limits
     try {
-      return { worker: await host.spawnWorker(Math.max(spec.limits.memoryMb, 16)), start: "cold" }
+      if (this.#isSuspect(spec.version)) return { worker: await this.#alone(memoryMb), start: "cold" }
+      if (memoryMb > this.#settings.spareMemoryMb) {
+        return { worker: await this.#sharedHost().spawnWorker(memoryMb), start: "cold" }
+      }
+      const spare = this.#spares.shift()
+      if (spare !== undefined) return { worker: spare, start: "prewarmed" }
+      const { promise, reject, resolve } = Promise.withResolvers<ExecutorHost.ExecutorWorker>()
+      this.#takers.push({ reject, resolve })
+      this.#refill()
+      return { worker: await promise, start: "cold" }
     } catch (reason) {
-      throw refuse("host-crash", isReason(reason) ? reason.message : String(reason))
-    } finally {
-      if (suspect) void this.#retire(host)
+      if (!isReason(reason)) throw reason
+      throw refuse(this.#closed ? "closed" : "host-crash", reason.message)
     }
   }
 
-  /** A host of a suspect ends with its last worker. */
-  async #retire(host: ExecutorHost.ExecutorHost): Promise<void> {
-    while (host.alive && host.size > 0) {
-      await Promise.race([...host.workers].map(({ exited }) => exited))
+  /** A worker in a host of its own, which ends with it. */
+  async #alone(memoryMb: number): Promise<ExecutorHost.ExecutorWorker> {
+    const host = this.#host()
+    const end = (): void => host.kill({ kind: "stopped", message: "its function has ended" })
+    try {
+      const worker = await host.spawnWorker(memoryMb)
+      void worker.exited.then(end)
+      return worker
+    } catch (reason) {
+      end()
+      throw reason
     }
-    host.kill({ kind: "stopped", message: "its function has ended" })
   }
 
   #sharedHost(): ExecutorHost.ExecutorHost {
@@ -200,12 +215,15 @@ export class ExecutorPool implements Executor.Executor {
 
   #hostEnded(host: ExecutorHost.ExecutorHost, reason: Executor.ExitReason): void {
     this.#hosts.delete(host)
+    const before = this.#spares.length
     this.#spares = this.#spares.filter((spare) => spare.host !== host)
+    if (host === this.#shared || this.#spares.length < before) this.#retryLater()
     if (reason.kind !== "host-crash") return
     const there = [...this.#instances].filter(([worker]) => worker.host === host).map(([, instance]) => instance)
+    const culprit = host.culprit === undefined ? undefined : this.#instances.get(host.culprit)
     const busy = there.filter(({ inflight }) => inflight > 0)
-    for (const { version } of busy.length > 0 ? busy : there) this.#suspect(version)
-    if (host === this.#shared) this.#retryLater()
+    const suspects = culprit !== undefined ? [culprit] : busy.length > 0 ? busy : there
+    for (const { version } of suspects) this.#suspect(version)
   }
 
   #suspect(version: string): void {
@@ -225,25 +243,31 @@ export class ExecutorPool implements Executor.Executor {
     return false
   }
 
+  /** Makes workers for those who wait for one, and the spares that are missing. */
   #refill(): void {
-    while (!this.#closed && this.#timer === undefined && this.#spares.length + this.#booting < this.#settings.spares) {
+    const wanted = (): number => this.#settings.spares + this.#takers.length
+    while (!this.#closed && this.#timer === undefined && this.#spares.length + this.#booting < wanted()) {
       this.#booting++
-      this.#sharedHost().spawnWorker(this.#settings.spareMemoryMb).then((worker) => {
+      this.#sharedHost().spawnWorker(this.#settings.spareMemoryMb).then((worker) => this.#booted(worker), (reason) => {
         this.#booting--
-        this.#failures = 0
-        if (worker.reason !== undefined) return
-        this.#spares.push(worker)
-        if (this.#spares.length >= this.#settings.spares) { for (const next of this.#expecting.splice(0)) next() }
-        void worker.exited.then(() => {
-          if (!this.#spares.includes(worker)) return
-          this.#spares = this.#spares.filter((spare) => spare !== worker)
-          this.#retryLater()
-        })
-      }, () => {
-        this.#booting--
+        this.#takers.shift()?.reject(reason)
         this.#retryLater()
       })
     }
+  }
+
+  #booted(worker: ExecutorHost.ExecutorWorker): void {
+    this.#booting--
+    this.#failures = 0
+    const taker = this.#takers.shift()
+    if (taker !== undefined) return taker.resolve(worker)
+    this.#spares.push(worker)
+    if (this.#spares.length >= this.#settings.spares) { for (const next of this.#expecting.splice(0)) next() }
+    void worker.exited.then(() => {
+      if (!this.#spares.includes(worker)) return
+      this.#spares = this.#spares.filter((spare) => spare !== worker)
+      this.#retryLater()
+    })
   }
 
   /** Fills up again, at once after the first trouble, then ever later. */
@@ -255,6 +279,14 @@ export class ExecutorPool implements Executor.Executor {
       this.#timer = undefined
       this.#refill()
     }, wait)
+  }
+
+  #ended(worker: ExecutorHost.ExecutorWorker, { kind, message }: Executor.ExitReason): void {
+    if (kind !== "stopped") {
+      const text = `the instance ended (${kind}): ${message}`
+      this.#log(worker, { callId: undefined, level: "error", text, at: Date.now(), dropped: 0 })
+    }
+    this.#instances.delete(worker)
   }
 
   #log(worker: ExecutorHost.ExecutorWorker, line: Control.Line): void {

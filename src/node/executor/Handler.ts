@@ -7,6 +7,8 @@ import type * as Executor from "../../functions/Executor.ts"
 import type * as Mux from "../../functions/Mux.ts"
 import * as Control from "./Control.ts"
 import * as Lines from "./Lines.ts"
+import { RequestBody } from "./RequestBody.ts"
+import type * as Turns from "./Turns.ts"
 
 /** Handed to a handler as its third argument. */
 export interface Context {
@@ -74,64 +76,39 @@ class CallContext implements Context {
   }
 }
 
-/** The body of a request: what has come and was not read yet, at most one window of the stream. Credit goes back as it
- * is read, or at once when the function does not want it. */
-const requestBody = (stream: Mux.MuxStream, context: CallContext): ReadableStream<Uint8Array> => {
-  const chunks: Array<Uint8Array> = []
-  let ended = false
-  let wanted = true
-  let waiting: ReadableStreamDefaultController<Uint8Array> | undefined
-  const give = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
-    const chunk = chunks.shift()
-    waiting = chunk === undefined && !ended ? controller : undefined
-    if (chunk !== undefined) {
-      controller.enqueue(chunk)
-      stream.consumed(chunk.length)
-    } else if (ended) controller.close()
-  }
-  stream.onData = (chunk) => {
-    if (!wanted) return stream.consumed(chunk.length)
-    chunks.push(chunk)
-    if (waiting !== undefined) give(waiting)
-  }
-  stream.onEnd = () => {
-    ended = true
-    if (waiting !== undefined) give(waiting)
-  }
-  return new ReadableStream<Uint8Array>({
-    start: (controller) => context.onAbort((error) => controller.error(error)),
-    pull: give,
-    cancel: () => {
-      wanted = false
-      for (const chunk of chunks.splice(0)) stream.consumed(chunk.length)
-    }
-  }, { highWaterMark: 0 })
-}
-
-export const call = (handler: Handler, stream: Mux.MuxStream, text: string): void => {
-  const head: Executor.CallHead = JSON.parse(text)
-  void Lines.currentCall.run(head.callId, () => run(handler, stream, head))
-}
-
-const run = async (handler: Handler, stream: Mux.MuxStream, head: Executor.CallHead): Promise<void> => {
+/** Takes a call: its body from now on, its handler when `turns` say so. */
+export const call = (handler: Handler, stream: Mux.MuxStream, head: Executor.CallHead, turns: Turns.Turns): void => {
   const started = performance.now()
   const context = new CallContext(head.callId, Date.now() + head.timeoutMs)
   stream.onCancel = () => context.abort("the call was given up")
   stream.onError = (_, message) => context.abort(message)
-  try {
-    const response = await handler(makeRequest(stream, head, context), context)
+  const body = head.method === "GET" || head.method === "HEAD" ? undefined : new RequestBody(stream)
+  if (body !== undefined) context.onAbort((error) => body.fail(error))
+  turns.add(() => {
     if (stream.finished) return
-    if (!(response instanceof Response)) {
-      return stream.error("handler-error", `the handler returned ${nameOf(response)} instead of a Response`)
-    }
-    if (response.bodyUsed) return stream.error("handler-error", "the body of the returned Response was used already")
-    const reply: Executor.ReplyHead = { status: response.status, headers: [...response.headers] }
-    stream.head(Buffer.from(JSON.stringify(reply)))
-    if (response.body !== null) await sendBody(stream, response.body, context)
-    stream.end(Buffer.from(`{"execMs":${(performance.now() - started).toFixed(3)}}`))
-  } catch (error) {
-    stream.error("handler-error", describe(error))
+    void Lines.currentCall.run(head.callId, async () => {
+      try {
+        const response = await handler(makeRequest(head, context, body), context)
+        if (!stream.finished) await reply(stream, response, context)
+        stream.end(Buffer.from(`{"execMs":${(performance.now() - started).toFixed(3)}}`))
+      } catch (error) {
+        stream.error("handler-error", describe(error))
+      }
+    })
+  })
+}
+
+const reply = async (stream: Mux.MuxStream, response: unknown, context: CallContext): Promise<void> => {
+  if (!(response instanceof Response)) {
+    return stream.error("handler-error", `the handler returned ${nameOf(response)} instead of a Response`)
   }
+  const { body, bodyUsed, status } = response
+  if (bodyUsed || body?.locked === true) {
+    return stream.error("handler-error", "the body of the returned Response was used already")
+  }
+  const head: Executor.ReplyHead = { status, headers: [...response.headers] }
+  stream.head(Buffer.from(JSON.stringify(head)))
+  if (body !== null) await sendBody(stream, body, context)
 }
 
 const nameOf = (value: unknown): string =>
@@ -156,13 +133,14 @@ class CallRequest extends Request {
   }
 }
 
-const makeRequest = (stream: Mux.MuxStream, head: Executor.CallHead, context: CallContext): Request => {
+const makeRequest = (head: Executor.CallHead, context: CallContext, body: RequestBody | undefined): Request => {
   const headers = new Headers()
   for (const [name, value] of head.headers) headers.append(name, value)
-  const url = `http://function${head.url}`
   const { method } = head
-  if (method === "GET" || method === "HEAD") return new CallRequest(url, { method, headers }, context)
-  return new CallRequest(url, { method, headers, body: requestBody(stream, context), duplex: "half" }, context)
+  const init: RequestInit = body === undefined
+    ? { method, headers }
+    : { method, headers, body: body.readable(), duplex: "half" }
+  return new CallRequest(`http://function${head.url}`, init, context)
 }
 
 const sendBody = async (

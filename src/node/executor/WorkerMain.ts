@@ -14,6 +14,7 @@ import * as Mux from "../../functions/Mux.ts"
 import type * as Control from "./Control.ts"
 import * as Handler from "./Handler.ts"
 import * as Lines from "./Lines.ts"
+import * as Turns from "./Turns.ts"
 
 const decode = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8")
 
@@ -35,7 +36,7 @@ const importModule = (path: string): Promise<unknown> => {
 
 const start = async (stream: Mux.MuxStream, head: Control.StartHead): Promise<void> => {
   try {
-    os(head.nice)
+    lowerPriority(head.nice)
     Object.assign(process.env, head.env)
     const module = await importModule(head.bundlePath)
     const found = Handler.find(module, head.env)
@@ -50,7 +51,7 @@ const start = async (stream: Mux.MuxStream, head: Control.StartHead): Promise<vo
 }
 
 /** On Linux this is the priority of this thread alone. */
-const os = (nice: number): void => {
+const lowerPriority = (nice: number): void => {
   try {
     Os.setPriority(0, nice)
   } catch {
@@ -58,15 +59,15 @@ const os = (nice: number): void => {
   }
 }
 
-const onOpen = (stream: Mux.MuxStream, head: Uint8Array): void => {
-  if (handler !== undefined) return Handler.call(handler, stream, decode(head))
-  if (starting) return stream.error("not-ready", "the instance is not started")
-  starting = true
-  void start(stream, JSON.parse(decode(head)))
-}
-
 const serve = (socket: Net.Socket): void => {
   let scheduled = false
+  const turns = new Turns.Turns(() => mux.flush())
+  const onOpen = (stream: Mux.MuxStream, head: Uint8Array): void => {
+    if (handler !== undefined) return Handler.call(handler, stream, JSON.parse(decode(head)), turns)
+    if (starting) return stream.error("not-ready", "the instance is not started")
+    starting = true
+    void start(stream, JSON.parse(decode(head)))
+  }
   const mux: Mux.Mux = new Mux.Mux({
     role: "server",
     maxStreams: 4096,

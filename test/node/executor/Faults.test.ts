@@ -2,6 +2,7 @@
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
+import * as Fs from "node:fs"
 import * as Path from "node:path"
 import type * as Executor from "../../../src/functions/Executor.ts"
 import * as ExecutorPool from "../../../src/node/executor/ExecutorPool.ts"
@@ -62,6 +63,35 @@ describe("Functions that misbehave", () => {
     assert.deepStrictEqual((await Calls.call(spinning, "/")).error?.code, "stopped")
     assert.isFalse(await spinning.ping(1000))
     assert.strictEqual((await Calls.call(other, "/")).body, "hello /")
+  })
+
+  it("still answer pings, and calls one by one, while many calls are hard at work", async () => {
+    const instance = await pool.start(Calls.spec("misbehave"))
+    await Promise.all(Array.from({ length: 20 }, () => Calls.call(instance, "/busy")))
+    let answered = 0
+    const calls = Array.from({ length: 60 }, async () => {
+      const { body } = await Calls.call(instance, "/busy")
+      answered++
+      return body
+    })
+    assert.isTrue(await instance.ping(5000))
+    assert.isBelow(answered, 30)
+    assert.deepStrictEqual(new Set(await Promise.all(calls)), new Set(["busy"]))
+  })
+
+  it("run at a lower priority than everything else of the node", async () => {
+    const instance = await pool.start(Calls.spec("misbehave"))
+    await Calls.call(instance, "/")
+    // Only Linux has a priority for each thread.
+    if (process.platform !== "linux") return
+    const nices = pool.pids.flatMap((pid) =>
+      Fs.readdirSync(`/proc/${pid}/task`).map((task) => {
+        const stat = Fs.readFileSync(`/proc/${pid}/task/${task}/stat`, "utf8")
+        return Number(stat.slice(stat.lastIndexOf(")")).split(" ")[17])
+      })
+    )
+    assert.include(nices, 10)
+    assert.include(nices, 0)
   })
 
   const ends: ReadonlyArray<readonly [path: string, message: RegExp]> = [
