@@ -15,6 +15,7 @@ import { tmpdir } from "node:os"
 import * as path from "node:path"
 import * as Client from "./Client.ts"
 import * as Deploy from "./Deploy.ts"
+import * as DevEntry from "./DevEntry.ts"
 import * as DevProcess from "./DevProcess.ts"
 import * as DevScreen from "./DevScreen.ts"
 import type * as DevView from "./DevView.ts"
@@ -110,6 +111,7 @@ interface StartOptions {
 const startNodes = (options: StartOptions) =>
   Effect.gen(function*() {
     const session = yield* Session
+    const entry = yield* DevEntry.prepare(session.entry)
     const ports = yield* httpPorts(options)
     const processes: Array<DevProcess.DevProcess> = []
     yield* Effect.addFinalizer(() => stopAll(processes, options.screen))
@@ -131,7 +133,7 @@ const startNodes = (options: StartOptions) =>
           ...join.flatMap((seed) => ["--join", seed])
         ]
         const process = yield* Effect.uninterruptible(Effect.tap(
-          DevProcess.start({ name, entry: session.entry, args, env: withoutSettings(session.env) }),
+          DevProcess.start({ name, entry, args, env: withoutSettings(session.env) }),
           (process) => Effect.sync(() => processes.push(process))
         ))
         const ready = yield* Effect.timeoutOrElse(process.ready, {
