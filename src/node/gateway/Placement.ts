@@ -372,6 +372,8 @@ export class Placement implements Pool.Owner {
       case "Lost":
         return this.#peerLost(call, node, true)
       case "Failed":
+        // It closes while it runs our call: as if its connection had broken.
+        if (verdict.reason === "draining") return this.#peerLost(call, node, true)
         return this.fail(call, CallError.isReason(verdict.reason) ? verdict.reason : "peer-lost", {
           path: verdict.reason === "loop" ? error.message.split(" ").slice(0, 16) : undefined
         })

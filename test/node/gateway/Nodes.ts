@@ -1,5 +1,6 @@
 /** Gateways on real loopback sockets over the fakes, and a client that shows everything of an answer. */
 import * as Http from "node:http"
+import * as Net from "node:net"
 import type * as Link from "../../../src/functions/Link.ts"
 import * as Gateway from "../../../src/node/gateway/Gateway.ts"
 import * as Fakes from "./Fakes.ts"
@@ -12,6 +13,8 @@ export interface Node {
   readonly port: number
   readonly dataPort: number
   readonly log: Array<Parameters<Gateway.Log>[0]>
+  /** Cuts its data connections, as if its process had been killed. */
+  readonly kill: () => void
 }
 
 export interface Nodes extends AsyncDisposable {
@@ -22,6 +25,30 @@ export interface Nodes extends AsyncDisposable {
   /** Sends view and catalog to all. */
   readonly push: () => void
 }
+
+/** A way to a port that can be cut. */
+const relay = (port: number): Promise<{ readonly port: number; readonly cut: () => void }> =>
+  new Promise((done) => {
+    const sockets = new Set<Net.Socket>()
+    const server = Net.createServer((near) => {
+      const far = Net.connect(port, "127.0.0.1")
+      for (const socket of [near, far]) {
+        sockets.add(socket)
+        socket.on("error", () => {})
+        socket.on("close", () => [near, far].forEach((each) => each.destroy()))
+      }
+      near.pipe(far).pipe(near)
+    })
+    server.unref()
+    const cut = () => {
+      server.close()
+      for (const socket of sockets) socket.destroy()
+    }
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address()
+      done({ port: typeof address === "object" && address !== null ? address.port : 0, cut })
+    })
+  })
 
 const loopback = { host: "127.0.0.1", port: 0 }
 
@@ -43,9 +70,10 @@ const addNode = async (
     log: (line) => log.push(line),
     tuning
   })
-  cluster.members.push({ ...member, data: `127.0.0.1:${gateway.addresses.data.port}` })
+  const way = await relay(gateway.addresses.data.port)
+  cluster.members.push({ ...member, data: `127.0.0.1:${way.port}` })
   const { data, http } = gateway.addresses
-  return { id, gateway, control, executor, port: http.port, dataPort: data.port, log }
+  return { id, gateway, control, executor, port: http.port, dataPort: data.port, log, kill: way.cut }
 }
 
 type Tuning = Partial<Gateway.Tuning>
@@ -79,6 +107,7 @@ export const start = async (options: {
     push,
     [Symbol.asyncDispose]: async () => {
       await Promise.all(nodes.map((node) => node.gateway.close()))
+      nodes.forEach((node) => node.kill())
     }
   }
 }
