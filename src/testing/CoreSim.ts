@@ -338,7 +338,7 @@ export class CoreSim {
     if (this.options.mutant === "M6" && this.steps % 1000 === 0) {
       said = Array.from({ length: 200 }, () => messages[0] ?? { _tag: "Who" as const })
     }
-    if (this.options.mutant === "M2" && this.steps % 1000 === 0) said = messages.map(raise)
+    if (this.options.mutant === "M2") said = messages.map((message) => raise(node, message))
     let size = this.packet.overhead
     for (const message of said) size += this.packet.sizeOf(message)
     this.datagrams++
@@ -514,6 +514,6 @@ const lower = (node: Node): void => {
   })
 }
 
-/** The mutant of M2: a member raises the incarnation of another. */
-const raise = (message: Message.Message): Message.Message =>
-  message._tag === "Alive" ? { ...message, incarnation: message.incarnation + 1000 } : message
+/** The mutant of M2: members raise the incarnation of others. */
+const raise = (node: Node, message: Message.Message): Message.Message =>
+  message._tag === "Alive" && message.id !== node.id ? { ...message, incarnation: message.incarnation + 1 } : message
