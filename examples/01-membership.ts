@@ -61,7 +61,9 @@ const program = Effect.gen(function*() {
   yield* cyd.setMetadata(new TextEncoder().encode("busy"))
   yield* Effect.flatMap(Fiber.join(updated), () => bob.members).pipe(
     Effect.map((members) => members.find(({ id }) => id === "cyd")),
-    Effect.flatMap((found) => Console.log(`bob hears that cyd's metadata is now "${new TextDecoder().decode(found?.meta)}"`))
+    Effect.flatMap((found) =>
+      Console.log(`bob hears that cyd's metadata is now "${new TextDecoder().decode(found?.meta)}"`)
+    )
   )
 
   yield* Console.log("cyd leaves")

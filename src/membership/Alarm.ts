@@ -3,10 +3,10 @@
  * Job: calls `ring` at or after the armed moment, never before it. Arming a later moment costs nothing: the sleeper
  * wakes early, the owner finds nothing due and arms again; only an earlier moment starts a new sleeper.
  * Boundary: the moment itself is judged by the owner, who reads the clock. */
-import * as Clock from "effect/Clock"
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
-import * as Scope from "effect/Scope"
+import type * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
 
 export interface Alarm {
   /** Rings at `at` (monotonic milliseconds); `Infinity` disarms. */

@@ -159,6 +159,9 @@ export const resolve = (options: Options): Result.Result<Config, InvalidConfig> 
   if (!isCount(mailbox, 16, maxMailbox)) return invalid("mailbox", "16 to 1,048,576 inputs")
   if (!isCount(changesBuffer, 1, maxMailbox)) return invalid("changesBuffer", "1 to 1,048,576 changes")
   if (!isCount(maxStreamBytes, 65_536, 2 ** 31)) return invalid("maxStreamBytes", "64 KiB to 2 GiB")
+  if (options.bootId !== undefined && !isCount(options.bootId, 1, Member.maxBootId)) {
+    return invalid("bootId", "a whole number from 1 to 2^48 - 1")
+  }
   return Result.succeed({
     name: Member.id(options.name),
     bootId: options.bootId,

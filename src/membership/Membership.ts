@@ -18,7 +18,7 @@ import type * as Stream from "effect/Stream"
 import { maxMeta, type Member } from "../swim/Member.ts"
 import { maxItemBytes, maxKeyBytes } from "../swim/Message.ts"
 import * as Swim from "../swim/Swim.ts"
-import * as Changes from "./Changes.ts"
+import type * as Changes from "./Changes.ts"
 import * as Config from "./Config.ts"
 import * as Discovery from "./Discovery.ts"
 import type * as Metrics from "./Metrics.ts"
@@ -39,8 +39,8 @@ export class NameConflict extends Schema.TaggedError<NameConflict>()("NameConfli
 /** Metadata or an item is larger than gossip carries. Fault: the caller. State: unchanged. Retry: useless. */
 export class TooLarge extends Schema.TaggedError<TooLarge>()("TooLarge", {
   what: Schema.Literals(["metadata", "item", "key"]),
-  bytes: Schema.Number,
-  limit: Schema.Number
+  bytes: Schema.Finite,
+  limit: Schema.Finite
 }) {
   override get message(): string {
     return `the ${this.what} has ${this.bytes} bytes, at most ${this.limit} are allowed`

@@ -25,6 +25,7 @@ import { Changes } from "./Changes.ts"
 import { type Config, WireCodec } from "./Config.ts"
 import * as Discovery from "./Discovery.ts"
 import * as Metrics from "./Metrics.ts"
+import * as Reports from "./Reports.ts"
 import { Streams } from "./Streams.ts"
 import * as Transport from "./Transport.ts"
 
@@ -35,17 +36,9 @@ export interface Shell {
   readonly counters: Metrics.Counters
   readonly statistics: () => Metrics.Statistics
   readonly post: (mail: Mail) => Effect.Effect<void>
-  readonly signals: Signals
+  readonly signals: Reports.Signals
   /** Stops all loops, after what is queued was sent; idempotent. */
   readonly stop: Effect.Effect<void>
-}
-
-/** Moments that others wait for. A dead loop fails all of them with its cause. */
-export interface Signals {
-  readonly ready: Deferred.Deferred<void>
-  readonly left: Deferred.Deferred<void>
-  /** fails with the member that has our name */
-  readonly conflict: Deferred.Deferred<never, Member.Member>
 }
 
 /** Polling for further datagrams before a suspicion is judged: at most so many turns ... */
@@ -86,20 +79,7 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     post
   })
   const packet = Packet.make(codec)
-  const swim = Swim.make({
-    self: {
-      id: config.name,
-      bootId: config.bootId ?? (yield* Random.nextIntBetween(1, Member.maxBootId)),
-      startedAt: clock.currentTimeMillisUnsafe(),
-      address: { ...(config.advertise ?? sockets.address), port: config.advertise?.port || sockets.address.port },
-      meta: config.metadata.slice()
-    },
-    params: config.params,
-    seed: yield* Random.nextIntBetween(0, 0xffffffff),
-    now: Alarm.monotonicMillis(clock),
-    sizeOf: packet.sizeOf,
-    packetOverhead: packet.overhead
-  })
+  const swim = yield* machine(config, clock, packet, sockets.address)
   const changes = new Changes({
     capacity: config.changesBuffer,
     snapshot: () => ({ _tag: "Snapshot", members: Swim.members(swim), items: Swim.items(swim) })
@@ -109,13 +89,9 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     packet,
     streams,
     counters,
-    publish: (event) => publish(changes, counters, event)
+    publish: (event) => Reports.publish(changes, counters, event)
   })
-  const signals: Signals = {
-    ready: yield* Deferred.make<void>(),
-    left: yield* Deferred.make<void>(),
-    conflict: yield* Deferred.make<never, Member.Member>()
-  }
+  const signals = yield* Reports.makeSignals
   if (config.seeds.length === 0) Deferred.doneUnsafe(signals.ready, Exit.void)
   else yield* post({ _tag: "Command", command: { _tag: "Join", seeds: config.seeds } })
   yield* post({ _tag: "Wake" })
@@ -128,16 +104,17 @@ export const make = Effect.fnUntraced(function*(config: Config) {
   const sender = yield* FiberSet.run(loops, send(sockets.datagrams, outbox))
   yield* FiberSet.run(loops, sockets.listener.run((socket, remote) => streams.accept(socket, remote)))
 
+  const endChanges = Effect.sync(() => changes.end(Cause.fail(Cause.Done())))
   const stop = yield* Effect.cached(
     Queue.end(mailbox).pipe(
       Effect.andThen(Queue.end(outbox)),
       Effect.andThen(Fiber.await(sender)),
       Effect.timeoutOption(flushMs),
       Effect.andThen(Scope.close(running, Exit.void)),
-      Effect.andThen(Effect.sync(() => changes.end(Cause.fail(Cause.Done()))))
+      Effect.andThen(endChanges)
     )
   )
-  yield* Effect.addFinalizer(() => Effect.sync(() => changes.end(Cause.fail(Cause.Done()))))
+  yield* Effect.addFinalizer(() => endChanges)
   yield* supervise(loops, signals, changes, mailbox, running)
   const shell: Shell = {
     swim,
@@ -162,6 +139,30 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     dropped: sockets.datagrams.dropped
   })
   return shell
+})
+
+/** The core, with its identity and seed drawn from Effect's `Random`. */
+const machine = Effect.fnUntraced(function*(
+  config: Config,
+  clock: Clock.Clock,
+  packet: Packet.Packet,
+  bound: Member.Address
+) {
+  const { advertise } = config
+  return Swim.make({
+    self: {
+      id: config.name,
+      bootId: config.bootId ?? (yield* Random.nextIntBetween(1, Member.maxBootId)),
+      startedAt: clock.currentTimeMillisUnsafe(),
+      address: advertise === undefined ? bound : { host: advertise.host, port: advertise.port || bound.port },
+      meta: config.metadata.slice()
+    },
+    params: config.params,
+    seed: yield* Random.nextIntBetween(0, 0xffffffff),
+    now: Alarm.monotonicMillis(clock),
+    sizeOf: packet.sizeOf,
+    packetOverhead: packet.overhead
+  })
 })
 
 interface Sockets {
@@ -214,6 +215,8 @@ const send = (
     Effect.catchTag("Done", () => Effect.void)
   )
 
+const ended: ReadonlyArray<Mail> = []
+
 interface Loop {
   readonly actor: Actor
   readonly alarm: Alarm.Alarm
@@ -221,7 +224,7 @@ interface Loop {
   readonly counters: Metrics.Counters
   readonly mailbox: Queue.Dequeue<Mail, Cause.Done>
   readonly outbox: Queue.Enqueue<NonEmptyReadonlyArray<Transport.Outgoing>, Cause.Done>
-  readonly signals: Signals
+  readonly signals: Reports.Signals
   readonly streams: Streams
 }
 
@@ -230,8 +233,8 @@ const turns = Effect.fnUntraced(function*(loop: Loop): Effect.fn.Return<void> {
   const { actor, clock, counters, mailbox } = loop
   const reports = new Discovery.SeedReports()
   while (true) {
-    const mails = yield* Effect.catchTag(Queue.takeAll(mailbox), "Done", () => Effect.succeed(undefined))
-    if (mails === undefined) return
+    const mails = yield* Effect.catchTag(Queue.takeAll(mailbox), "Done", () => Effect.succeed(ended))
+    if (mails.length === 0) return
     counters.turns++
     const now = Alarm.monotonicMillis(clock)
     actor.take(mails, now)
@@ -272,91 +275,15 @@ const perform = Effect.fnUntraced(function*(loop: Loop, reports: Discovery.SeedR
   if (actor.events.length > 0) {
     const events = actor.events
     actor.events = []
-    for (const event of events) yield* report(event, signals, reports, Alarm.monotonicMillis(clock))
+    for (const event of events) yield* Reports.report(event, signals, reports, Alarm.monotonicMillis(clock))
   }
   yield* alarm.arm(actor.timerAt)
-})
-
-/** Tells subscribers; runs inside the core's step. */
-const publish = (changes: Changes, counters: Metrics.Counters, event: Swim.Event): void => {
-  switch (event._tag) {
-    case "Suspected":
-      counters.suspicionsRaised++
-      return changes.publish(event)
-    case "Refuted":
-      counters.suspicionsRefuted++
-      return changes.publish(event)
-    case "Failed":
-      counters.suspicionsConfirmed++
-      return changes.publish(event)
-    case "Joined":
-    case "Updated":
-    case "Left":
-    case "Replaced":
-    case "ItemChanged":
-      return changes.publish(event)
-  }
-}
-
-/** One log line per change of state, and the signals that others wait for. */
-const report = (
-  event: Swim.Event,
-  signals: Signals,
-  reports: Discovery.SeedReports,
-  now: number
-): Effect.Effect<unknown> => {
-  switch (event._tag) {
-    case "Joined":
-      return Effect.annotateLogs(Effect.logInfo("Member joined"), describe(event.member))
-    case "Updated":
-      return Effect.annotateLogs(Effect.logInfo("Member updated"), describe(event.member))
-    case "Suspected":
-      return Effect.annotateLogs(Effect.logWarning("Member suspected"), describe(event.member))
-    case "Refuted":
-      return Effect.annotateLogs(Effect.logInfo("Suspicion refuted"), describe(event.member))
-    case "Failed":
-      return Effect.annotateLogs(Effect.logWarning("Member failed"), describe(event.member))
-    case "Left":
-      return Effect.annotateLogs(Effect.logInfo("Member left"), describe(event.member))
-    case "Replaced":
-      return Effect.annotateLogs(Effect.logInfo("Member replaced"), describe(event.member))
-    case "ItemChanged":
-      return Effect.annotateLogs(Effect.logDebug("Item changed"), { key: event.key })
-    case "NameConflict":
-      return Effect.andThen(
-        Effect.annotateLogs(Effect.logError("Name taken by an older member"), describe(event.other)),
-        Deferred.fail(signals.conflict, event.other)
-      )
-    case "LeaveDone":
-      return Effect.andThen(
-        Effect.annotateLogs(Effect.logInfo("Left the cluster"), { acknowledged: event.acknowledged }),
-        Deferred.succeed(signals.left, undefined)
-      )
-    case "JoinDone":
-      return Effect.andThen(
-        Effect.annotateLogs(Effect.logInfo("Joined the cluster"), { contacted: event.contacted }),
-        Deferred.succeed(signals.ready, undefined)
-      )
-    case "JoinRetry": {
-      const seed = Transport.formatAddress(event.seed)
-      if (!reports.due(seed, now)) return Effect.void
-      return Effect.annotateLogs(Effect.logWarning("Seed cannot be reached, retrying"), { seed, error: event.error })
-    }
-    default:
-      return Effect.void
-  }
-}
-
-const describe = (member: Member.Member) => ({
-  member: member.id,
-  address: Transport.formatAddress(member.address),
-  incarnation: member.incarnation
 })
 
 /** Ends everything, visibly, when a loop dies. */
 const supervise = Effect.fnUntraced(function*(
   loops: FiberSet.FiberSet<void, Transport.TransportError>,
-  signals: Signals,
+  signals: Reports.Signals,
   changes: Changes,
   mailbox: Queue.Enqueue<Mail, Cause.Done>,
   running: Scope.Closeable

@@ -70,7 +70,9 @@ describe("Changes", () => {
         yield* Effect.yieldNow
       }
       publish(6)
-      for (let i = 0; i < 10; i++) yield* Effect.yieldNow
+      for (let i = 0; i < 10; i++) {
+        yield* Effect.yieldNow
+      }
       assert.deepStrictEqual(seen, ["snapshot 0", "1", "2", "snapshot 5", "6"])
       assert.strictEqual(changes.resyncs, 1)
       yield* Fiber.interrupt(reading)

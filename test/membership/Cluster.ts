@@ -2,7 +2,7 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
@@ -56,9 +56,11 @@ export class Cluster {
     }).pipe(
       Effect.scoped,
       Effect.provide(
-        Membership.layer({ name, bind: `${ip}:7946`, ...options }).pipe(Layer.provide(transport))
+        Membership.layer({ name, bind: `${ip}:7946`, ...options }).pipe(
+          Layer.provide(transport),
+          Layer.provideMerge(Logger.layer([logger]))
+        )
       ),
-      Effect.provide(Logger.layer([logger])),
       Effect.provideService(Metric.MetricRegistry, registry)
     )
     const fiber = this.world.fork(program, { seed: `${this.world.seed}-${this.started++}` })

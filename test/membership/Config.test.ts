@@ -28,6 +28,7 @@ describe("Config", () => {
     assert.strictEqual(refused({ name: "" }), "name")
     assert.strictEqual(refused({ name: "a\nb" }), "name")
     assert.strictEqual(refused({ name: "x".repeat(200) }), "name")
+    assert.strictEqual(refused({ bootId: 2 ** 48 }), "bootId")
     assert.strictEqual(refused({ bind: "nowhere" }), "bind")
     assert.strictEqual(refused({ bind: "0.0.0.0:7946" }), "advertise")
     assert.strictEqual(refused({ bind: "0.0.0.0:7946", advertise: "0.0.0.0:7946" }), "advertise")

@@ -218,8 +218,12 @@ describe("Membership on a simulated network", () => {
     const cluster = new Cluster()
     const first = cluster.start("n1", "10.0.0.1", { changesBuffer: 2 })
     const seen: Array<Change> = []
-    cluster.world.fork(Stream.runForEach(first.service.changes, (change) =>
-      Effect.sync(() => seen.push(change)).pipe(Effect.andThen(Effect.sleep("2 seconds")))))
+    cluster.world.fork(
+      Stream.runForEach(
+        first.service.changes,
+        (change) => Effect.sync(() => seen.push(change)).pipe(Effect.andThen(Effect.sleep("2 seconds")))
+      )
+    )
     for (let i = 2; i <= 8; i++) cluster.start(`n${i}`, `10.0.0.${i}`, { join: seed })
     cluster.world.runFor(30_000)
     const final = seen.at(-1)
@@ -230,7 +234,7 @@ describe("Membership on a simulated network", () => {
   it("refuses metadata and items that gossip cannot carry", () => {
     const cluster = new Cluster()
     const { service } = cluster.start("n1", "10.0.0.1")
-    const failure = <E>(effect: Effect.Effect<unknown, E>) => `${cluster.run(Effect.flip(effect), 1)}`
+    const failure = <E>(effect: Effect.Effect<void, E>) => `${cluster.run(Effect.flip(effect), 1)}`
     assert.include(failure(service.setMetadata(new Uint8Array(513))), "at most 512")
     assert.include(failure(service.setItem("reign", new Uint8Array(97))), "at most 96")
     assert.include(failure(service.setItem("k".repeat(65), new Uint8Array(1))), "at most 64")
@@ -242,10 +246,12 @@ describe("Membership on a simulated network", () => {
     const [first] = joined(cluster, 3)
     cluster.world.runFor(10_000)
     const context = Context.make(Metric.MetricRegistry, first.registry)
-    const values = new Map(Metric.snapshotUnsafe(context).map(({ attributes, id, state }) => [
-      [id, ...Object.values(attributes ?? {})].join(" "),
-      "value" in state ? Number(state.value) : "count" in state ? Number(state.count) : 0
-    ]))
+    const values = new Map(
+      Metric.snapshotUnsafe(context).map(({ attributes, id, state }) => [
+        [id, ...Object.values(attributes ?? {})].join(" "),
+        "value" in state ? Number(state.value) : "count" in state ? Number(state.count) : 0
+      ])
+    )
     const { datagramsIn } = cluster.run(first.service.statistics)
     assert.strictEqual(values.get("shoal_members alive"), 3)
     assert.strictEqual(values.get("shoal_datagrams_total in"), datagramsIn)
