@@ -1,8 +1,9 @@
-/** From flags and SHOAL_* variables to the configuration of one node.
+/** From flags, SHOAL_* variables and a configuration file to the configuration of one node.
  *
  * Boundary: parses and judges values; it reads no environment, file or clock itself, and opens nothing.
- * A flag wins over its variable. A failure names the flag or the variable that holds the bad value. PURE. */
+ * A flag wins over its variable, which wins over the file. A failure names the place of the bad value. PURE. */
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import * as Endpoint from "./Endpoint.ts"
 
 /** What `src/node/Node.ts` needs to run a node. */
@@ -139,8 +140,15 @@ export type Key = keyof typeof settings
 /** Raw values of the flags as given; absent ones are undefined, or empty when repeatable. */
 export type Flags = { readonly [K in Key]?: string | ReadonlyArray<string> | undefined }
 
+/** A configuration file, read: settings by the names of their flags. */
+export interface File {
+  readonly path: string
+  readonly values: Readonly<Record<string, string | ReadonlyArray<string>>>
+}
+
 export interface Input {
   readonly flags: Flags
+  readonly file?: File | undefined
   readonly env: Readonly<Record<string, string | undefined>>
   readonly hostname: string
   readonly home: string
@@ -179,23 +187,45 @@ export const resolve = (input: Input): Result.Result<NodeConfig, string> =>
     }
   })
 
+const FileValues = Schema.Record(Schema.String, Schema.Union([Schema.String, Schema.Array(Schema.String)]))
+const FileText = Schema.fromJsonString(FileValues)
+
+/** Reads the text of a configuration file: a JSON object of flags without their dashes, lists for repeatable ones. */
+export const parseFile = (path: string, text: string): Result.Result<File, string> => {
+  const values = Schema.decodeResult(FileText)(text)
+  if (Result.isFailure(values)) {
+    return Result.fail(
+      `${path}: not a JSON object of settings, such as { "bind": "127.0.0.1:7946", "join": ["127.0.0.1:7947"] }`
+    )
+  }
+  for (const [name, value] of Object.entries(values.success)) {
+    const setting: Setting | undefined = Object.values(settings).find(({ flag }) => flag === name)
+    if (setting === undefined) return Result.fail(`${path}: there is no setting "${name}"`)
+    if (typeof value !== "string" && setting.repeated !== true) return Result.fail(`${path}: ${name} takes one value`)
+  }
+  return Result.succeed({ path, values: values.success })
+}
+
 interface Given {
   readonly text: string
   /** Where the value came from, for messages. */
   readonly from: string
 }
 
-const many = ({ flags, env }: Input, key: Key): ReadonlyArray<Given> => {
+const many = ({ env, file, flags }: Input, key: Key): ReadonlyArray<Given> => {
   const setting: Setting = settings[key]
-  const flag = flags[key]
-  const given = flag === undefined ? [] : typeof flag === "string" ? [flag] : flag
-  const fromFlag = given.length > 0
+  const given = list(flags[key])
+  if (given.length > 0) return given.map((text) => ({ text: text.trim(), from: `--${setting.flag}` }))
   const variable = env[setting.env]
-  const values = fromFlag ? given : variable === undefined || variable === "" ? [] : [variable]
-  const from = fromFlag ? `--${setting.flag}` : setting.env
-  const split = setting.repeated === true && !fromFlag ? values.flatMap((value) => value.split(",")) : values
-  return split.map((text) => ({ text: text.trim(), from }))
+  if (variable !== undefined && variable !== "") {
+    const texts = setting.repeated === true ? variable.split(",") : [variable]
+    return texts.map((text) => ({ text: text.trim(), from: setting.env }))
+  }
+  return list(file?.values[setting.flag]).map((text) => ({ text: text.trim(), from: `${file?.path}: ${setting.flag}` }))
 }
+
+const list = (value: string | ReadonlyArray<string> | undefined): ReadonlyArray<string> =>
+  value === undefined ? [] : typeof value === "string" ? [value] : value
 
 const single = (input: Input, key: Key): Given | undefined => many(input, key).at(-1)
 

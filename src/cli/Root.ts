@@ -35,6 +35,12 @@ const up = Command.make("up", {
   release: text(settings.release),
   label: text(settings.label),
   logLevel: text(settings.logLevel),
+  config: text({
+    flag: "config",
+    metavar: "FILE",
+    description: "JSON object with any of these settings; flags and variables win over it",
+    env: "SHOAL_CONFIG"
+  }),
   json: toggle("json", "Print the line for a ready node as JSON"),
   dieWithParent: Flag.withHidden(toggle("die-with-parent", "Leave when stdin ends"))
 }, (flags) => lazily(() => import("./Up.ts"), ({ up }) => up(flags))).pipe(

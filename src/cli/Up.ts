@@ -6,11 +6,13 @@
 import * as Effect from "effect/Effect"
 import * as Formatter from "effect/Formatter"
 import * as Result from "effect/Result"
+import { readFile } from "node:fs/promises"
 import { CommandError, UsageError } from "./Failure.ts"
 import * as NodeSettings from "./NodeSettings.ts"
 import { type Ready, Session } from "./Session.ts"
 
 export interface UpFlags extends NodeSettings.Flags {
+  readonly config: string | undefined
   readonly json: boolean
   readonly dieWithParent: boolean
 }
@@ -21,7 +23,8 @@ const orphanLimit = "2 seconds"
 export const up = Effect.fn("Up.up")(function*(flags: UpFlags) {
   const session = yield* Session
   const { env, home, hostname, version } = session
-  const resolved = NodeSettings.resolve({ flags, env, hostname, home, version })
+  const file = yield* configuration(flags.config ?? env["SHOAL_CONFIG"])
+  const resolved = NodeSettings.resolve({ flags, env, file, hostname, home, version })
   if (Result.isFailure(resolved)) return yield* new UsageError({ message: resolved.failure })
   const config = resolved.success
   const node = yield* session.loadNode
@@ -36,6 +39,17 @@ export const up = Effect.fn("Up.up")(function*(flags: UpFlags) {
   )
   yield* flags.dieWithParent ? Effect.raceFirst(running, orphaned(session)) : running
 })
+
+const configuration = (path: string | undefined) =>
+  Effect.gen(function*() {
+    if (path === undefined || path === "") return undefined
+    const text = yield* Effect.tryPromise({
+      try: () => readFile(path, "utf8"),
+      catch: () => new CommandError({ message: `the configuration file ${path} does not exist or cannot be read` })
+    })
+    const file = NodeSettings.parseFile(path, text)
+    return Result.isSuccess(file) ? file.success : yield* new UsageError({ message: file.failure })
+  })
 
 const describe = (ready: Ready): string =>
   `${ready.name} is ready: gossip ${ready.gossip}, http ${withScheme(ready.http)}`

@@ -121,4 +121,51 @@ describe("NodeSettings", () => {
       if (Result.isSuccess(resolved)) assert.strictEqual(resolved.success.name, name)
     }
   })
+
+  it("takes from a file what neither a flag nor a variable gives", () => {
+    const file = NodeSettings.parseFile(
+      "shoal.json",
+      "{ \"name\": \"file\", \"label\": \"file\", \"release\": \"file\", \"join\": [\"127.0.0.1:1\"], \"tag\": \"a=1\" }"
+    )
+    assert.isTrue(Result.isSuccess(file))
+    const resolved = NodeSettings.resolve({
+      flags: { name: "flag" },
+      env: { SHOAL_LABEL: "env" },
+      file: Result.getOrUndefined(file),
+      hostname: "box",
+      home: "/home/ada",
+      version: "1.2.3"
+    })
+    assert.isTrue(Result.isSuccess(resolved))
+    if (Result.isSuccess(resolved)) {
+      const { join, label, name, release, tags } = resolved.success
+      assert.deepStrictEqual({ join, label, name, release, tags }, {
+        join: ["127.0.0.1:1"],
+        label: "env",
+        name: "flag",
+        release: "file",
+        tags: { a: "1" }
+      })
+    }
+  })
+
+  it("names the file and the setting when a value in it is wrong", () => {
+    for (
+      const [text, why] of [
+        ["[]", /^f: not a JSON object/],
+        ["{", /^f: not a JSON object/],
+        ["{ \"bind\": 1 }", /^f: not a JSON object/],
+        ["{ \"bnid\": \"x\" }", /^f: there is no setting "bnid"/],
+        ["{ \"bind\": [\"127.0.0.1:1\"] }", /^f: bind takes one value/],
+        ["{ \"bind\": \"x\" }", /^f: bind: "x" is not HOST:PORT/]
+      ] as const
+    ) {
+      const result = Result.flatMap(
+        NodeSettings.parseFile("f", text),
+        (file) => NodeSettings.resolve({ flags: {}, env: {}, file, hostname: "box", home: "/", version: "1" })
+      )
+      assert.isTrue(Result.isFailure(result), text)
+      if (Result.isFailure(result)) assert.match(result.failure, why)
+    }
+  })
 })
