@@ -17,9 +17,7 @@ const member = Effect.fnUntraced(function*(name: string, join: ReadonlyArray<str
 const sees = (membership: Membership.Membership["Service"], ...expected: ReadonlyArray<string>) =>
   membership.changes.pipe(
     Stream.mapEffect(() => membership.members),
-    Stream.takeUntil((members) =>
-      members.map(({ id, status }) => `${id}:${status}`).sort().join() === expected.join()
-    ),
+    Stream.takeUntil((members) => members.map(({ id, status }) => `${id}:${status}`).sort().join() === expected.join()),
     Stream.runDrain,
     Effect.timeout("10 seconds")
   )
