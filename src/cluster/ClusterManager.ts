@@ -154,17 +154,15 @@ const locate = (actor: Actor, version: string): Effect.Effect<Found> =>
       const { where } = answer
       if (where._tag === "AskReplica") {
         return ClusterServer.within(
-          actor.calls.call(where.to, "1 second", (client) => client.ClusterQuery({ version })),
+          ClusterServer.firstOf(
+            where.to,
+            (to) => actor.calls.call(to, ClusterServer.callTimeout, (client) => client.ClusterQuery({ version })),
+            () => Effect.succeed(granted)
+          ),
           "50 millis"
         )
       }
-      if (where._tag === "AskHome") {
-        return ClusterServer.within(
-          actor.calls.call(where.to, "1 second", (client) => client.ClusterLease({ version, asker: actor.self })),
-          "50 millis"
-        )
-      }
-      return Effect.succeed(ClusterServer.toFound(where, actor.self))
+      return ClusterServer.resolve(actor, version, actor.self, answer)
     }),
     Effect.catchTag("Busy", () => Effect.succeed(granted))
   )

@@ -11,11 +11,11 @@ import type { Entry, Run } from "./RoutingTable.ts"
 /** A witness's word on a claim. `hearing`: it still hears its master. `refused`: the claim's epoch is too low here. */
 export type Support = "supported" | "hearing" | "refused" | "unreachable"
 
-/** Where to go on with a look-up. `ask` and `home` name the node to ask next. */
+/** Where to go on with a look-up: `to` names the nodes to ask, each one only when those before it fail. */
 export type Where =
   | { readonly _tag: "Known"; readonly nodes: ReadonlyArray<Run> }
-  | { readonly _tag: "AskReplica"; readonly to: Run }
-  | { readonly _tag: "AskHome"; readonly to: Run }
+  | { readonly _tag: "AskReplica"; readonly to: ReadonlyArray<Run> }
+  | { readonly _tag: "AskHome"; readonly to: ReadonlyArray<Run> }
   | { readonly _tag: "Granted" }
   | { readonly _tag: "Wait"; readonly holder: Run }
 
@@ -48,7 +48,13 @@ export type Input =
   | { readonly _tag: "EpochSeen"; readonly now: number; readonly epoch: number }
   /** `from` is set when a peer said so itself, not when gossip or a disk did */
   | { readonly _tag: "ReignHeard"; readonly now: number; readonly reign: Reign; readonly from: Run | undefined }
-  | { readonly _tag: "Contested"; readonly now: number; readonly ask: number; readonly from: Run; readonly reign: Reign }
+  | {
+    readonly _tag: "Contested"
+    readonly now: number
+    readonly ask: number
+    readonly from: Run
+    readonly reign: Reign
+  }
   | { readonly _tag: "Persisted"; readonly now: number; readonly epoch: number; readonly ok: boolean }
   | {
     readonly _tag: "BeatReceived"
@@ -65,7 +71,13 @@ export type Input =
     readonly reign: Reign
     readonly lost: boolean
   }
-  | { readonly _tag: "SupportAsked"; readonly now: number; readonly ask: number; readonly from: Run; readonly claim: Reign }
+  | {
+    readonly _tag: "SupportAsked"
+    readonly now: number
+    readonly ask: number
+    readonly from: Run
+    readonly claim: Reign
+  }
   | {
     readonly _tag: "SupportAnswered"
     readonly now: number
@@ -91,7 +103,13 @@ export type Input =
     /** the live entries the master has of this node; undefined when the call failed */
     readonly live: number | undefined
   }
-  | { readonly _tag: "SubscribeAsked"; readonly now: number; readonly ask: number; readonly from: Run; readonly reign: Reign }
+  | {
+    readonly _tag: "SubscribeAsked"
+    readonly now: number
+    readonly ask: number
+    readonly from: Run
+    readonly reign: Reign
+  }
   | {
     readonly _tag: "SnapshotReceived"
     readonly now: number
@@ -106,7 +124,13 @@ export type Input =
   | { readonly _tag: "FollowEnded"; readonly now: number; readonly target: Run }
   | { readonly _tag: "Locate"; readonly now: number; readonly ask: number; readonly version: string }
   | { readonly _tag: "Query"; readonly now: number; readonly ask: number; readonly from: Run; readonly version: string }
-  | { readonly _tag: "LeaseAsked"; readonly now: number; readonly ask: number; readonly from: Run; readonly version: string }
+  | {
+    readonly _tag: "LeaseAsked"
+    readonly now: number
+    readonly ask: number
+    readonly from: Run
+    readonly version: string
+  }
   | {
     readonly _tag: "LeaseRenewed"
     readonly now: number

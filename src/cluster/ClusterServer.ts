@@ -22,6 +22,8 @@ type Actor = ClusterActor["Service"]
 
 /** What a replica waits for the home; the asker itself waits 50 ms. */
 const homeTimeout = "40 millis"
+/** A call that nobody waits for any more ends after this time. */
+export const callTimeout = "1 second"
 const maxVersionLength = 128
 
 export const layer = ClusterRpc.toLayer(Effect.gen(function*() {
@@ -172,11 +174,25 @@ export const resolve = (
   if (answer._tag !== "Located") return Effect.succeed(granted(undefined))
   const { where } = answer
   if (where._tag !== "AskHome") return Effect.succeed(toFound(where, actor.self))
+  const own = () => Effect.map(actor.ask({ _tag: "LeaseAsked", from: asker, version }), (last) =>
+    last._tag === "Located" ? toFound(last.where, actor.self) : granted(undefined))
   return within(
-    actor.calls.call(where.to, "1 second", (client) => client.ClusterLease({ version, asker })),
+    firstOf(where.to, (to) =>
+      actor.calls.call(to, callTimeout, (client) => client.ClusterLease({ version, asker })), own),
     homeTimeout
   )
 }
+
+/** Asks one after the other until one answers; `otherwise` when none did. */
+export const firstOf = <E, E2>(
+  targets: ReadonlyArray<Run>,
+  ask: (to: Run) => Effect.Effect<Found, E>,
+  otherwise: () => Effect.Effect<Found, E2>
+): Effect.Effect<Found, E2> =>
+  Effect.suspend(() => {
+    const [first, ...rest] = targets
+    return first === undefined ? otherwise() : Effect.catch(ask(first), () => firstOf(rest, ask, otherwise))
+  })
 
 /** The answer, or permission to start when it does not come in time. A call that is late is not waited for: giving it
  * up may itself take as long as its connection is stuck. */

@@ -42,6 +42,7 @@ export interface ClusterState {
   /** the reign under which the own entries were last told in full */
   registeredUnder: Reign.Reign | undefined
   changed: boolean
+  started: boolean
   timer: number
 }
 
@@ -57,6 +58,7 @@ export const make = (options: Options): ClusterState => ({
   role: "worker",
   registeredUnder: undefined,
   changed: true,
+  started: false,
   timer: Number.POSITIVE_INFINITY
 })
 
@@ -65,6 +67,11 @@ const maxEntries = 10_000
 
 export const step = (self: ClusterState, input: Input, out: Array<Output>): void => {
   const { now } = input
+  if (!self.started) {
+    self.started = true
+    // a reign from disk must be beaten by whoever reigns now, so everybody has to hear of it
+    if (self.election.reign !== undefined) out.push({ _tag: "SetItem", reign: self.election.reign })
+  }
   apply(self, input, out)
   if (isLookup(input)) return // changes nothing that has consequences
   if (Topology.refresh(self.topology, self.election.reign, now)) self.changed = true
@@ -101,7 +108,7 @@ const nextWake = (self: ClusterState, now: number): number => {
       Election.nextWake(self.election, self.topology, now),
       Replica.nextWake(self.replica),
       registerAt,
-      Topology.shrinkAt(self.topology) ?? Number.POSITIVE_INFINITY
+      Topology.nextChange(self.topology, now)
     )
   )
 }
@@ -281,23 +288,25 @@ const applyReplication = (
   }
 }
 
+/** Nodes to try in one look-up. */
+const maxTargets = 3
+
+const toRun = ({ bootId, id }: Run): Run => ({ id, bootId })
+
 /** Master and replicas read their own table; everybody else has a replica to ask. */
 const where = (self: ClusterState, version: string, asker: Run, now: number): Where => {
   const counts = (run: Run) => Topology.isActive(self.topology, run)
   const keepers = Topology.keepers(self.topology)
   if (self.role === "worker") {
-    const replica = Rendezvous.pick(self.self.id, keepers)
-    return replica === undefined
-      ? { _tag: "Granted" }
-      : { _tag: "AskReplica", to: { id: replica.id, bootId: replica.bootId } }
+    const replicas = Rendezvous.order(self.self.id, keepers, maxTargets)
+    return replicas.length === 0 ? { _tag: "Granted" } : { _tag: "AskReplica", to: replicas.map(toRun) }
   }
   const nodes = RoutingTable.nodes(self.replica.table, version, counts)
   if (nodes.length > 0) return { _tag: "Known", nodes }
-  const home = Rendezvous.pick(version, keepers)
-  if (home !== undefined && home.id !== self.self.id) {
-    return { _tag: "AskHome", to: { id: home.id, bootId: home.bootId } }
-  }
-  return lease(self, version, asker, now)
+  const homes = Rendezvous.order(version, keepers, maxTargets)
+  // when those before this node fail, it is the home itself
+  const others = homes.slice(0, homes.findIndex((home) => home.id === self.self.id) >>> 0)
+  return others.length === 0 ? lease(self, version, asker, now) : { _tag: "AskHome", to: others.map(toRun) }
 }
 
 const lease = (self: ClusterState, version: string, asker: Run, now: number): Where => {

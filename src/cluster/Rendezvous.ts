@@ -16,6 +16,23 @@ export const hash = (text: string, seed = 0x811c9dc5): number => {
   return (h ^ (h >>> 16)) >>> 0
 }
 
+/** At most `count` candidates, the one that `pick` would give first, then those to ask when it does not answer. */
+export const order = <M extends { readonly id: string }>(
+  key: string,
+  candidates: ReadonlyArray<M>,
+  count: number
+): Array<M> => {
+  const rest = [...candidates]
+  const out: Array<M> = []
+  while (out.length < count) {
+    const best = pick(key, rest)
+    if (best === undefined) break
+    out.push(best)
+    rest.splice(rest.indexOf(best), 1)
+  }
+  return out
+}
+
 /** The candidate with the highest score for the key; the smaller id on a tie. */
 export const pick = <M extends { readonly id: string }>(key: string, candidates: ReadonlyArray<M>): M | undefined => {
   const seed = hash(key)

@@ -24,7 +24,12 @@ export interface Topology {
   revision: number
   stale: boolean
   reign: Reign.Reign | undefined
+  /** until when the predecessor of a witnessed reign is passed over */
+  shunUntil: number
 }
+
+/** A master that its witnesses lost is no replica for as long as gossip may need to see that it is dead. */
+const shunFor = 30_000
 
 export const make = (): Topology => ({
   nodes: new Map(),
@@ -33,7 +38,8 @@ export const make = (): Topology => ({
   assignment: { master: undefined, replicas: [], workers: [] },
   revision: 0,
   stale: true,
-  reign: undefined
+  reign: undefined,
+  shunUntil: Number.NEGATIVE_INFINITY
 })
 
 const isUp = (node: Node): boolean => node.member.status === "alive" || node.member.status === "suspect"
@@ -67,8 +73,12 @@ export const replace = (self: Topology, members: ReadonlyArray<Member>): void =>
 
 /** Recomputes ranks and roles if members, reign or time ask for it; true when the roles changed. */
 export const refresh = (self: Topology, reign: Reign.Reign | undefined, now: number): boolean => {
-  const shrink = shrinkAt(self)
-  if (!self.stale && self.reign === reign && (shrink === undefined || now < shrink)) return false
+  if (!self.stale && self.reign === reign && now < nextChange(self, Number.NEGATIVE_INFINITY)) return false
+  if (self.reign !== reign) {
+    const replaced = reign?.kind === "witnessed" && reign.predecessor !== undefined &&
+      reign.predecessor.bootId !== reign.bootId
+    self.shunUntil = replaced ? now + shunFor : now
+  }
   self.stale = false
   self.reign = reign
   self.revision++
@@ -78,7 +88,13 @@ export const refresh = (self: Topology, reign: Reign.Reign | undefined, now: num
   self.size = Role.resize(self.size, active.length, now)
   const before = self.assignment
   const k = Math.min(self.size.k, Math.max(0, active.length - 1))
-  self.assignment = Role.assign(self.active, reign, k)
+  const shunned = now < self.shunUntil ? reign?.predecessor?.bootId : undefined
+  if (shunned === undefined) self.shunUntil = Number.NEGATIVE_INFINITY
+  self.assignment = Role.assign(
+    shunned === undefined ? self.active : self.active.filter((node) => node.bootId !== shunned),
+    reign,
+    k
+  )
   return before.master?.id !== self.assignment.master?.id ||
     before.master?.bootId !== self.assignment.master?.bootId ||
     before.replicas.length !== self.assignment.replicas.length ||
@@ -88,9 +104,14 @@ export const refresh = (self: Topology, reign: Reign.Reign | undefined, now: num
     })
 }
 
-/** When the number of replicas may shrink next. */
-export const shrinkAt = (self: Topology): number | undefined =>
-  self.size.smallerSince === undefined ? undefined : self.size.smallerSince + Role.shrinkAfter
+/** When time alone changes the roles, after `now`. */
+export const nextChange = (self: Topology, now: number): number => {
+  const shrinkAt = self.size.smallerSince === undefined
+    ? Number.POSITIVE_INFINITY
+    : self.size.smallerSince + Role.shrinkAfter
+  const shunUntil = self.shunUntil > now ? self.shunUntil : Number.POSITIVE_INFINITY
+  return Math.min(shrinkAt, shunUntil)
+}
 
 /** The node when this very run of it is alive or suspect. */
 export const activeRun = (self: Topology, run: Run): Node | undefined => {

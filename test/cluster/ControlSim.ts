@@ -243,15 +243,19 @@ export class ControlSim {
       if (answer._tag !== "Located") return
       const { where } = answer
       if (where._tag !== "AskReplica" && where._tag !== "AskHome") return done(where)
-      this.call(node, where.to, (to) =>
+      const [first] = where.to
+      if (first === undefined) return done({ _tag: "Granted" })
+      this.call(node, first, (to) =>
         where._tag === "AskReplica"
           ? { _tag: "Query", ask: 0, from: node.state.self, version }
           : { _tag: "LeaseAsked", ask: 0, from: to.state.self, version }, (reply) => {
         if (reply?._tag !== "Located") return done({ _tag: "Granted" })
         if (reply.where._tag !== "AskHome") return done(reply.where)
+        const [home] = reply.where.to
+        if (home === undefined) return done({ _tag: "Granted" })
         this.call(
-          this.node(where.to.id),
-          reply.where.to,
+          this.node(first.id),
+          home,
           () => ({ _tag: "LeaseAsked", ask: 0, from: node.state.self, version }),
           (last) => done(last?._tag === "Located" ? last.where : { _tag: "Granted" })
         )
