@@ -11,14 +11,15 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import { NoMaster } from "../cluster/ClusterError.ts"
 import { ClusterManager } from "../cluster/ClusterManager.ts"
 import * as Aliases from "./Aliases.ts"
+import { warmHere } from "./CatalogHandlers.ts"
 import type { CatalogView } from "./CatalogLedger.ts"
 import { CatalogNode } from "./CatalogNode.ts"
 import * as CatalogPeers from "./CatalogPeers.ts"
-import { Invalid, type NoCopy, NotDurable, NotFound } from "./CatalogRpc.ts"
+import { Invalid, type NoCopy, NotDurable, NotFound, type Warm } from "./CatalogRpc.ts"
 import * as CatalogState from "./CatalogState.ts"
 import * as Manifest from "./Manifest.ts"
 
@@ -44,6 +45,8 @@ export class Catalog extends Context.Service<Catalog, {
   readonly changes: Stream.Stream<CatalogView>
   /** How many functions can be called. */
   readonly count: Effect.Effect<number>
+  /** Where versions are warm, in the whole cluster: a worker asks its master or a replica. */
+  readonly warm: Effect.Effect<ReadonlyArray<Warm>>
   /** The version that a reference means (`Aliases.parse`). */
   readonly resolve: (name: string, reference: string | undefined) => Effect.Effect<Manifest.Manifest, NotFound>
   /** The file of a bundle on this machine, fetched from another node if need be. */
@@ -51,6 +54,7 @@ export class Catalog extends Context.Service<Catalog, {
 }>()("shoal/functions/Catalog") {}
 
 const masterTimeout = "10 seconds"
+const warmTimeout = "500 millis"
 const lookupTimeout = "1 second"
 /** Nodes asked for an unknown function: the master and two others. */
 const asked = 3
@@ -80,6 +84,19 @@ const ask = Effect.fnUntraced(function*(node: CatalogNode["Service"], name: stri
     { concurrency: asked }
   )
   return { asked: others.length, answered: answers.filter(Option.isSome).length }
+})
+
+/** The table of the master or of a replica; this node's own if it is one of them, or if none answers. */
+const warm = Effect.fnUntraced(function*(node: CatalogNode["Service"], cluster: ClusterManager["Service"]) {
+  const view = yield* cluster.view
+  const tables = view.role === "worker" ? CatalogPeers.others(view).slice(0, 1 + Math.min(1, view.replicas.length)) : []
+  for (const id of tables) {
+    const answer = yield* Effect.option(
+      node.peers.call({ id, within: warmTimeout }, (client) => Stream.runCollect(client.CatalogWarm()))
+    )
+    if (Option.isSome(answer)) return answer.value
+  }
+  return yield* warmHere(cluster)
 })
 
 const resolveLocal = (
@@ -171,6 +188,7 @@ const make = Effect.gen(function*() {
     snapshot: Effect.sync(() => ledger.view),
     changes: ledger.views,
     count: Effect.sync(() => ledger.state.visible),
+    warm: warm(node, cluster),
     resolve,
     bundlePath: (digest) => Effect.map(bundles.ensure(digest), () => bundles.location(digest))
   })

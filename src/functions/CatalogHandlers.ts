@@ -13,7 +13,7 @@ import { type LowerReign, Malformed } from "../cluster/ClusterError.ts"
 import { ClusterManager } from "../cluster/ClusterManager.ts"
 import * as Reign from "../cluster/Reign.ts"
 import { CatalogNode } from "./CatalogNode.ts"
-import { CatalogRpc, NoCopy } from "./CatalogRpc.ts"
+import { CatalogRpc, NoCopy, type Warm } from "./CatalogRpc.ts"
 import * as CatalogState from "./CatalogState.ts"
 
 /** The reign's door. */
@@ -66,6 +66,13 @@ const unknownTo = (
   )
 }
 
+/** What this node's table says. */
+export const warmHere = (cluster: ClusterManager["Service"]): Effect.Effect<ReadonlyArray<Warm>> =>
+  Effect.map(
+    cluster.routesOf,
+    (routes) => routes.map(({ nodes, version }) => ({ version, nodes: nodes.map((node): string => node.id) }))
+  )
+
 const layerOf = Effect.gen(function*() {
   const node = yield* CatalogNode
   const cluster = yield* ClusterManager
@@ -87,6 +94,7 @@ const layerOf = Effect.gen(function*() {
         const record = ledger.get(name)
         return record === undefined ? {} : { record }
       }),
+    CatalogWarm: () => Stream.unwrap(Effect.map(warmHere(cluster), (all) => Stream.fromIterable(all))),
     CatalogBundle: ({ digest }) => bundles.pieces(digest)
   })
 })

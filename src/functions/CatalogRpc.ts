@@ -58,6 +58,10 @@ export const Draft = Schema.Struct({
   env: Manifest.Manifest.fields.env
 })
 
+/** The nodes that have a version warm. */
+export const Warm = Schema.Struct({ version: Schema.String, nodes: Schema.Array(Schema.String) })
+export type Warm = typeof Warm.Type
+
 export class CatalogRpc extends RpcGroup.make(
   /** To the master: make a version of this and move the alias to it. `holder` has the bundle. */
   Rpc.make("CatalogDeploy", {
@@ -97,6 +101,8 @@ export class CatalogRpc extends RpcGroup.make(
     payload: { name: Schema.String },
     success: Schema.Struct({ record: Schema.optionalKey(FunctionRecord) })
   }),
+  /** Where versions are warm, as far as you know: for a worker, whose own table has only itself. */
+  Rpc.make("CatalogWarm", { success: RpcSchema.Stream(Warm, Schema.Never) }),
   Rpc.make("CatalogBundle", {
     payload: { digest: Manifest.Digest },
     success: RpcSchema.Stream(Schema.Uint8Array, NoCopy)

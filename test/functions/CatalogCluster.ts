@@ -12,7 +12,7 @@ import * as Schema from "effect/Schema"
 import * as SocketServer from "effect/socket/SocketServer"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as ClusterError from "../../src/cluster/ClusterError.ts"
-import { ClusterManager } from "../../src/cluster/ClusterManager.ts"
+import { ClusterManager, type NodeRef } from "../../src/cluster/ClusterManager.ts"
 import type { ClusterView, MemberView } from "../../src/cluster/ClusterView.ts"
 import * as Peers from "../../src/cluster/Peers.ts"
 import * as PeerServer from "../../src/cluster/PeerServer.ts"
@@ -32,6 +32,8 @@ export interface Node {
   readonly bootId: number
   readonly view: SubscriptionRef.SubscriptionRef<ClusterView>
   readonly observed: Array<number>
+  /** what its routing table says */
+  warm: ReadonlyArray<{ readonly version: string; readonly nodes: ReadonlyArray<NodeRef> }>
   fiber: Fiber.Fiber<unknown, unknown> | undefined
   catalog: Catalog.Catalog["Service"] | undefined
   parts: CatalogNode.CatalogNode["Service"] | undefined
@@ -51,7 +53,7 @@ export const reignOf = (epoch: number, node: { readonly id: string; readonly boo
 })
 
 /** What the test commands, seen by one node. */
-const manager = (node: Node): ClusterManager["Service"] => {
+const managerOf = (node: Node): ClusterManager["Service"] => {
   const view = SubscriptionRef.get(node.view)
   const learn = (reign: Reign.Reign) =>
     SubscriptionRef.update(node.view, (known) => Reign.isLower(known.reign, reign) ? { ...known, reign } : known)
@@ -71,7 +73,7 @@ const manager = (node: Node): ClusterManager["Service"] => {
     renewLease: () => Effect.void,
     endLease: () => Effect.void,
     routes: Effect.succeed(0),
-    routesOf: Effect.succeed([]),
+    routesOf: Effect.sync(() => node.warm),
     mastership,
     admit: (reign) =>
       Effect.flatMap(view, (known) =>
@@ -146,6 +148,17 @@ export class CatalogCluster {
     return catalog
   }
 
+  manager(id: string): ClusterManager["Service"] {
+    return managerOf(this.node(id))
+  }
+
+  /** Puts into the routing table of a node where a version is warm. */
+  warm(id: string, version: string, nodes: ReadonlyArray<string>): void {
+    this.node(id).warm = [
+      { version, nodes: nodes.map((one) => ({ id: memberId(one), bootId: this.node(one).bootId })) }
+    ]
+  }
+
   /** Starts a node on its disk, as a new run of its process; the store may be replaced by a bad one. */
   start(id: string, store: (files: Map<string, Uint8Array>) => Store.Store["Service"] = Store.makeMemory): Node {
     const bootId = ++this.boots
@@ -164,6 +177,7 @@ export class CatalogCluster {
       bootId,
       view: Effect.runSync(SubscriptionRef.make(initial)),
       observed: [],
+      warm: [],
       fiber: undefined,
       catalog: undefined,
       parts: undefined
@@ -175,7 +189,7 @@ export class CatalogCluster {
       Layer.provide(PeerServer.layer({ self, bind: { host: ip, port: 7000 } })),
       Layer.provide(Peers.layer(self)),
       Layer.provide(this.net.layer(ip)),
-      Layer.provide(Layer.succeed(ClusterManager, manager(node))),
+      Layer.provide(Layer.succeed(ClusterManager, managerOf(node))),
       Layer.provide(Layer.succeed(Store.Store, store(this.disks.get(id) ?? new Map()))),
       Layer.provide(NodeCrypto.layerDigest)
     )
