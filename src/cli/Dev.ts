@@ -54,7 +54,7 @@ export const dev = Effect.fn("Dev.dev")(function*(flags: DevFlags) {
     const folder = yield* dataFolder(flags.dataDir)
     // At the same time: a file that does not compile is known before the nodes are up, and ends their start.
     const [bundles, nodes] = yield* Effect.all(
-      [Effect.forEach(flags.files, Deploy.bundle), startNodes({ ...options, folder, screen })],
+      [bundleAll(flags.files), startNodes({ ...options, folder, screen })],
       { concurrency: "unbounded" }
     )
     yield* settled(nodes)
@@ -84,6 +84,16 @@ const whole = (flag: string, text: string, least: number, most: number): Effect.
     ? Effect.succeed(value)
     : Effect.fail(new UsageError({ message: `${flag}: "${text}" is not a whole number from ${least} to ${most}` }))
 }
+
+const bundleAll = (files: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const bundles = yield* Effect.forEach(files, Deploy.bundle)
+    const names = bundles.map(({ name }) => name)
+    const twice = names.findIndex((name, index) => names.indexOf(name) < index)
+    if (twice === -1) return bundles
+    const first = files[names.indexOf(names[twice] ?? "")]
+    return yield* new UsageError({ message: `${first} and ${files[twice]} both make a function "${names[twice]}"` })
+  })
 
 /** The folder above the nodes' data folders. A temporary one goes when everything has ended. */
 const dataFolder = (given: string | undefined): Effect.Effect<string, CommandError, Scope.Scope> =>

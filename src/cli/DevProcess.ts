@@ -42,6 +42,9 @@ export interface Options {
 const keptLines = 20
 const keptColumns = 500
 
+/** How long the last lines of a process that ended are waited for. */
+const lastLines = "200 millis"
+
 /** `shoal dev` promises that every process is gone 5 seconds after it was asked to end. */
 const patience = "4 seconds"
 
@@ -61,6 +64,7 @@ export const start = (options: Options): Effect.Effect<DevProcess, CommandError>
     const ended = yield* Deferred.make<Ended>()
     const lines: Array<string> = []
     const state = { running: true }
+    const fork = Effect.runForkWith(yield* Effect.context<never>())
     const child = spawnChild(process.execPath, [options.entry, "up", ...options.args, "--json", "--die-with-parent"], {
       detached: true,
       stdio: ["pipe", "pipe", "pipe"],
@@ -75,7 +79,12 @@ export const start = (options: Options): Effect.Effect<DevProcess, CommandError>
       lines.push(error.message)
       end({ code: 1, signal: null })
     })
+    // Its last lines come before "close"; what it started may keep that from coming at all.
     child.on("close", (code, signal) => end({ code, signal }))
+    child.on("exit", (code, signal) => {
+      state.running = false
+      fork(Effect.andThen(Effect.sleep(lastLines), Effect.sync(() => end({ code, signal }))))
+    })
     child.stdin.on("error", () => {}) // the node may be gone before its pipe is
     createInterface({ input: child.stdout }).on("line", (line) => {
       const message = Schema.decodeOption(ReadyLine)(line)

@@ -4,27 +4,15 @@
  * A flag wins over its variable, which wins over the file. A failure names the place of the bad value. PURE. */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import type { NodeConfig } from "../node/NodeConfig.ts"
 import * as Endpoint from "./Endpoint.ts"
 
-/** What `src/node/Node.ts` needs to run a node. */
-export interface NodeConfig {
-  readonly name: string
-  readonly bind: Endpoint.Endpoint
-  readonly advertise?: Endpoint.Endpoint
-  readonly join: ReadonlyArray<string>
-  readonly http: Endpoint.Endpoint
-  readonly rpc: Endpoint.Endpoint
-  readonly data: Endpoint.Endpoint
-  readonly dataDir: string
-  readonly profile: Profile
-  readonly tags: Record<string, string>
-  readonly release: string
-  readonly label: string
+/** What `shoal up` needs to run a node. */
+export interface UpConfig extends NodeConfig {
   readonly logLevel: LogLevel
 }
 
-export type Profile = "lan" | "wan" | "local"
-export const profiles: ReadonlyArray<Profile> = ["lan", "wan", "local"]
+export const profiles: ReadonlyArray<NodeConfig["profile"]> = ["lan", "wan", "local"]
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "none"
 export const logLevels: ReadonlyArray<LogLevel> = ["trace", "debug", "info", "warn", "error", "none"]
@@ -155,7 +143,7 @@ export interface Input {
   readonly version: string
 }
 
-export const resolve = (input: Input): Result.Result<NodeConfig, string> =>
+export const resolve = (input: Input): Result.Result<UpConfig, string> =>
   Result.gen(function*() {
     const bind = yield* listener(input, "bind", "127.0.0.1:7946")
     const advertise = yield* target(input, "advertise")

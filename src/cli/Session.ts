@@ -3,7 +3,7 @@
  * Boundary: no command touches `process` itself, so that a test can give them another one. */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
-import type { NodeConfig } from "./NodeSettings.ts"
+import type { UpConfig } from "./NodeSettings.ts"
 
 /** What a node says when it takes requests. */
 export interface Ready {
@@ -18,7 +18,7 @@ export interface Ready {
 export interface NodeModule {
   /** Runs until interrupted, leaving in its finalizers; a failure says why there is no node. */
   readonly run: (
-    config: NodeConfig,
+    config: UpConfig,
     onReady: (info: Ready) => void
   ) => Effect.Effect<void, { readonly reason: string; readonly message: string }>
 }

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll } from "vitest"
@@ -108,6 +108,15 @@ describe("shoal dev", () => {
     assert.deepStrictEqual(pidsOf(stdout).filter(Spawned.isRunning), [])
     const members = existsSync(join(dataDir, "fake-cluster")) ? readdirSync(join(dataDir, "fake-cluster")) : []
     for (const name of members) assert.match(name, /^member-/)
+  })
+
+  it("exits 2 when two files make functions of one name", async () => {
+    mkdirSync(join(folder, "again"))
+    writeFileSync(join(folder, "again", "hello.ts"), "")
+    const files = [join(folder, "hello.ts"), join(folder, "again", "hello.ts")]
+    const { code, stderr } = await Spawned.run(["dev", "--json", "--port", "0", "--nodes", "1", ...files])
+    assert.strictEqual(code, 2)
+    assert.match(stderr, /both make a function "hello"/)
   })
 
   it("exits 1 when a node does not start, with what the node said", async () => {
