@@ -31,7 +31,7 @@ const byVersion = (each: Link.Function, version: string | undefined): Link.Versi
   version === undefined ? undefined : each.manifests.find((manifest) => manifest.version === version)
 
 /** The shortest prefix of a version that may stand for it. */
-const shortest = 7
+const shortest = 6
 
 /** The version that a name and a reference (an alias, or `@` and a version or a prefix of one) mean. */
 export const resolve = (self: Directory, name: string, ref: string | undefined): Link.Version | undefined => {

@@ -60,6 +60,8 @@ export type ToControl =
     readonly path: string
     readonly query: string
     readonly body: Uint8Array | undefined
+    /** Repeated in errors. */
+    readonly callId: string
   }
   /** The gateway has finished every call it had accepted and takes no more. */
   | { readonly _tag: "Drained" }

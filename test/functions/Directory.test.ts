@@ -27,7 +27,7 @@ describe("Directory", () => {
   })
 
   it("finds nothing for unknown names, aliases and versions, and for a prefix that is short or of two versions", () => {
-    for (const ref of ["beta", "gone", "toString", "@2222222", "@1111111", "@1"]) {
+    for (const ref of ["beta", "gone", "toString", "@222222", "@111111", "@1"]) {
       assert.isUndefined(Directory.resolve(directory, "hello", ref), ref)
     }
     assert.isUndefined(Directory.resolve(directory, "other", undefined))

@@ -25,7 +25,7 @@ describe("Invocation", () => {
   })
 
   it("forwards to a known warm node when it is not warm here, or full", () => {
-    const forward = { _tag: "Forward", node: node("b") }
+    const forward = { _tag: "Forward", node: node("b") } as const
     assert.deepStrictEqual(Invocation.step(entry(), begin, around("none", ["b"])), forward)
     assert.deepStrictEqual(Invocation.step(entry(), begin, around("full", ["b"])), forward)
   })

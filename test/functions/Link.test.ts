@@ -22,7 +22,7 @@ const toControl: { readonly [Tag in Link.ToControl["_tag"]]: Link.ToControl & { 
   Stopped: { _tag: "Stopped", version: "v" },
   LeaseRenew: { _tag: "LeaseRenew", version: "v" },
   LeaseEnd: { _tag: "LeaseEnd", version: "v" },
-  Admin: { _tag: "Admin", id: 4, method: "POST", path: "/system/functions", query: "", body },
+  Admin: { _tag: "Admin", id: 4, method: "POST", path: "/system/functions", query: "", body, callId: "c" },
   Drained: { _tag: "Drained" }
 }
 const toGateway: { readonly [Tag in Link.ToGateway["_tag"]]: Link.ToGateway & { readonly _tag: Tag } } = {

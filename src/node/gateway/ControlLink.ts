@@ -7,8 +7,8 @@ import type * as Link from "../../functions/Link.ts"
 
 export const maxOpen = 8192
 
-type Answer = Link.ToGateway & { readonly id: number }
-type Question = Link.ToControl & { readonly id: number }
+type Answer = Extract<Link.ToGateway, { readonly id: number }>
+type Question = Extract<Link.ToControl, { readonly id: number }>
 type WithoutId<M> = M extends unknown ? Omit<M, "id"> : never
 
 interface Open {
@@ -60,7 +60,7 @@ export class ControlLink {
       setImmediate(() => this.#close(id, undefined))
     }, withinMs)
     this.#open.set(id, { done, timer })
-    this.#port.post({ ...question, id } as Question)
+    this.#port.post({ ...question, id })
   }
 
   close(): void {

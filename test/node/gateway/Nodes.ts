@@ -37,7 +37,8 @@ const relay = (port: number): Promise<{ readonly port: number; readonly cut: () 
         socket.on("error", () => {})
         socket.on("close", () => [near, far].forEach((each) => each.destroy()))
       }
-      near.pipe(far).pipe(near)
+      near.pipe(far)
+      far.pipe(near)
     })
     server.unref()
     const cut = () => {

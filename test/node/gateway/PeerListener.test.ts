@@ -47,15 +47,15 @@ const closedAfter = async (node: Nodes.Node, ...bytes: ReadonlyArray<Uint8Array>
 const connect = async (node: Nodes.Node): Promise<Mux.Mux> => {
   const socket = Net.connect(node.dataPort, "127.0.0.1")
   socket.write(Hello.toBytes(greeting))
-  const [first]: Array<Uint8Array> = await once(socket, "data")
-  const read = Hello.read(first ?? new Uint8Array(0))
+  const [first] = await once(socket, "data")
+  const read = Hello.read(first instanceof Uint8Array ? first : new Uint8Array(0))
   assert.isTrue(Result.isSuccess(read) && Option.isSome(read.success) && read.success.value.hello.id === node.id)
   const mux = new Mux.Mux({
     role: "client",
     write: (chunks) => chunks.forEach((chunk) => socket.write(chunk)),
     onBroken: () => socket.destroy()
   })
-  socket.on("data", (chunk) => mux.receive(chunk))
+  socket.on("data", (chunk: Uint8Array) => mux.receive(chunk))
   socket.on("close", () => mux.closeAll("lost"))
   return mux
 }
@@ -147,11 +147,11 @@ describe("PeerListener", () => {
         onBroken: () => socket.destroy(),
         onOpen: (stream) => stream.error(Hop.failedCode("loop"), "n1 x n1")
       })
-      socket.once("data", (bytes) => {
+      socket.once("data", (bytes: Uint8Array) => {
         socket.write(Hello.toBytes({ ...greeting, id: "x", bootId: 9 }))
         const read = Hello.read(bytes)
         if (Result.isSuccess(read) && Option.isSome(read.success)) mux.receive(read.success.value.rest)
-        socket.on("data", (chunk) => mux.receive(chunk))
+        socket.on("data", (chunk: Uint8Array) => mux.receive(chunk))
       })
     })
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done))
