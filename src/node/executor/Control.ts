@@ -15,7 +15,13 @@ export const MaxMessage = 4096
 
 /** Agent to host. */
 export type ToHost =
-  | { readonly _tag: "Spawn"; readonly id: number; readonly path: string; readonly memoryMb: number }
+  | {
+    readonly _tag: "Spawn"
+    readonly id: number
+    readonly path: string
+    readonly memoryMb: number
+    readonly nice: number
+  }
   /** The worker becomes an instance: watch its memory. */
   | { readonly _tag: "Assign"; readonly id: number; readonly memoryMb: number }
   | { readonly _tag: "Kill"; readonly id: number }
@@ -46,6 +52,8 @@ export type FromWorker = { readonly _tag: "Ready" } | { readonly _tag: "Line"; r
 export interface WorkerData {
   /** Where to listen for the agent. */
   readonly path: string
+  /** Niceness to boot with: that of functions, unless somebody waits for the worker. */
+  readonly nice: number
   /** See `WorkerSource`. */
   readonly sources: Readonly<Record<string, string>>
 }

@@ -107,7 +107,6 @@ const lost: Executor.ExitReason = { kind: "crashed", message: "its connection cl
 
 interface Booting {
   readonly path: string
-  readonly memoryMb: number
   readonly timer: NodeJS.Timeout
   readonly resolve: (worker: ExecutorWorker) => void
   readonly reject: (reason: Executor.ExitReason) => void
@@ -157,15 +156,15 @@ export class ExecutorHost {
     return this.#workers.values()
   }
 
-  /** A new thread, ready to become an instance. Rejects with an `Executor.ExitReason`. */
-  spawnWorker(memoryMb: number): Promise<ExecutorWorker> {
+  /** A new thread, ready to become an instance, booting with this niceness. Rejects with an `Executor.ExitReason`. */
+  spawnWorker(memoryMb: number, nice = 0): Promise<ExecutorWorker> {
     if (this.#reason !== undefined) return Promise.reject(this.#reason)
     const id = ++this.#lastId
     const path = Path.join(this.#options.folder, `${++sockets}.s`)
     const { promise, reject, resolve } = Promise.withResolvers<ExecutorWorker>()
     const timer = setTimeout(() => this.#failBoot(id, { kind: "crashed", message: "it did not boot in time" }), BootMs)
-    this.#booting.set(id, { path, memoryMb, timer, resolve, reject, socket: undefined })
-    this.#send({ _tag: "Spawn", id, path, memoryMb })
+    this.#booting.set(id, { path, timer, resolve, reject, socket: undefined })
+    this.#send({ _tag: "Spawn", id, path, memoryMb, nice })
     return promise
   }
 

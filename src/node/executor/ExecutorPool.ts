@@ -36,6 +36,8 @@ const MaxSuspects = 256
 /** A suspect whose own host has lived this long may return to the shared one. */
 const ClearMs = 5 * 60_000
 const MaxBackoffMs = 5000
+/** Making a spare would slow down the first calls of the instance that took one. */
+const RefillMs = 50
 
 interface Settings {
   readonly spares: number
@@ -116,8 +118,7 @@ export class ExecutorPool implements Executor.Executor {
     } finally {
       this.#running--
       this.#waiting.shift()?.()
-      // Not before: making a spare would slow down the start that took one.
-      this.#refill()
+      this.#refillLater(RefillMs)
     }
   }
 
@@ -176,7 +177,9 @@ export class ExecutorPool implements Executor.Executor {
       if (spare !== undefined) return { worker: spare, start: "prewarmed" }
       const { promise, reject, resolve } = Promise.withResolvers<ExecutorHost.ExecutorWorker>()
       this.#takers.push({ reject, resolve })
-      this.#refill()
+      // After trouble the timer decides, so that a host that cannot live is not started in a loop.
+      if (this.#failures === 0) this.#refill()
+      else this.#retryLater()
       return { worker: await promise, start: "cold" }
     } catch (reason) {
       if (!isReason(reason)) throw reason
@@ -246,13 +249,17 @@ export class ExecutorPool implements Executor.Executor {
   /** Makes workers for those who wait for one, and the spares that are missing. */
   #refill(): void {
     const wanted = (): number => this.#settings.spares + this.#takers.length
-    while (!this.#closed && this.#timer === undefined && this.#spares.length + this.#booting < wanted()) {
+    while (!this.#closed && this.#spares.length + this.#booting < wanted()) {
+      const nice = this.#booting < this.#takers.length ? 0 : this.#settings.nice
       this.#booting++
-      this.#sharedHost().spawnWorker(this.#settings.spareMemoryMb).then((worker) => this.#booted(worker), (reason) => {
-        this.#booting--
-        this.#takers.shift()?.reject(reason)
-        this.#retryLater()
-      })
+      this.#sharedHost().spawnWorker(this.#settings.spareMemoryMb, nice).then(
+        (worker) => this.#booted(worker),
+        (reason) => {
+          this.#booting--
+          this.#takers.shift()?.reject(reason)
+          this.#retryLater()
+        }
+      )
     }
   }
 
@@ -272,9 +279,13 @@ export class ExecutorPool implements Executor.Executor {
 
   /** Fills up again, at once after the first trouble, then ever later. */
   #retryLater(): void {
-    if (this.#closed || this.#timer !== undefined) return
-    const wait = this.#failures === 0 ? 0 : Math.min(MaxBackoffMs, 50 * 2 ** this.#failures)
+    if (this.#timer !== undefined) return
+    this.#refillLater(this.#failures === 0 ? 0 : Math.min(MaxBackoffMs, 50 * 2 ** this.#failures))
     this.#failures++
+  }
+
+  #refillLater(wait: number): void {
+    if (this.#closed || this.#timer !== undefined) return
     this.#timer = setTimeout(() => {
       this.#timer = undefined
       this.#refill()

@@ -56,9 +56,9 @@ const describe = (error: unknown): string => {
   return text.slice(0, MaxMessage)
 }
 
-const spawn = (id: number, path: string, memoryMb: number): void => {
+const spawn = ({ id, memoryMb, nice, path }: Extract<Control.ToHost, { readonly _tag: "Spawn" }>): void => {
   folder = Path.dirname(path)
-  const data: Control.WorkerData = { path, sources: code.sources }
+  const data: Control.WorkerData = { path, nice, sources: code.sources }
   const worker = new Worker(code.entry, {
     eval: typeof code.entry === "string",
     env: {},
@@ -135,7 +135,7 @@ const judge = (entry: Entry, limit: number, heap: number, buffers: number): void
 const receive = (message: Control.ToHost): void => {
   switch (message._tag) {
     case "Spawn":
-      return spawn(message.id, message.path, message.memoryMb)
+      return spawn(message)
     case "Assign": {
       const entry = workers.get(message.id)
       if (entry !== undefined) entry.limit = message.memoryMb * MiB

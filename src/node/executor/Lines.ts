@@ -56,7 +56,7 @@ export const install = (sink: Sink): void => {
   for (const [stream, level] of [[process.stdout, "info"], [process.stderr, "error"]] as const) {
     stream.write = (chunk: Uint8Array | string, ...rest: ReadonlyArray<unknown>): boolean => {
       const text = typeof chunk === "string" ? chunk : Buffer.from(chunk).toString("utf8")
-      for (const line of text.replace(/\n$/, "").split("\n", 100)) write(level, () => line)
+      for (const line of text.replace(/\n$/, "").split("\n")) write(level, () => line)
       const done = rest.at(-1)
       if (typeof done === "function") queueMicrotask(() => done())
       return true

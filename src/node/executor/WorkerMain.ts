@@ -93,6 +93,7 @@ const serve = (socket: Net.Socket): void => {
   socket.on("close", () => process.exit(0))
 }
 
+if (data.nice > 0) lowerPriority(data.nice)
 Lines.install((line) => post({ _tag: "Line", line }))
 await Handler.warm()
 // One connection, then the path is gone: closing the server unlinks it.
