@@ -150,6 +150,8 @@ export interface Core {
   // dissemination
   eagerSet: boolean
   eagerLeft: number
+  /** Rows told by the last gossip rounds. */
+  readonly told: Array<number>
   readonly items: Map<string, Message.Item>
   broadcastSeq: number
   readonly origins: Map<Member.MemberId, Origin>
@@ -171,7 +173,7 @@ export interface Core {
   readonly answered: Map<string, number>
   /** Somebody we held dead is back: its table and ours are compared next. */
   healed: Member.Address | undefined
-  /** Somebody is new: an exchange soon makes sure that nobody misses it. */
+  /** Somebody came, left or died: an exchange soon makes sure that nobody misses it. */
   settle: boolean
   lastHeal: number
   // leaving
@@ -233,6 +235,7 @@ export const make = (options: {
     judgeSet: false,
     eagerSet: false,
     eagerLeft: params.eagerBudget,
+    told: [],
     items: new Map(),
     broadcastSeq: 0,
     origins: new Map(),

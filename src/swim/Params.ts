@@ -61,7 +61,7 @@ export interface Params {
   readonly leaveAcks: number
   /** ... or this long. Unit ms. */
   readonly leaveTimeout: number
-  /** After news of a join tables are compared within this time, so that no rumour dies; 0 = only periodically. Unit ms. */
+  /** After a join, leave or death tables are compared within this time, so that no rumour dies; 0 = only periodically. Unit ms. */
   readonly settleInterval: number
   /** A table exchange that takes longer is given up. Unit ms. */
   readonly streamTimeout: number
@@ -186,8 +186,10 @@ export const validate = (params: Params): Result.Result<Params, Invalid> => {
   return Result.succeed(params)
 }
 
-/** How often one member sends one update; `n` counts the living. */
-export const transmitLimit = (params: Params, n: number): number => params.retransmit * Math.ceil(Math.log10(n + 1))
+/** How often one member sends one update; `n` counts the living. Below ten members as often as from ten on: with four
+ * sends one rumour in seven would miss somebody. */
+export const transmitLimit = (params: Params, n: number): number =>
+  params.retransmit * Math.max(2, Math.ceil(Math.log10(n + 1)))
 
 export const suspicionMin = (params: Params, n: number): number =>
   params.suspicionAlpha * Math.max(1, Math.log10(Math.max(1, n))) * params.probeInterval

@@ -165,7 +165,7 @@ export const farewell = (core: Core.Core): void => {
   }
 }
 
-/** Soon after somebody joined, each member compares tables once more. */
+/** Soon after somebody came or went, each member compares tables once more. */
 export const settle = (core: Core.Core): void => {
   core.settle = false
   if (core.params.settleInterval > 0) schedulePushPull(core, Math.max(core.params.settleInterval, hurry(core)))
