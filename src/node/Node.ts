@@ -1,0 +1,203 @@
+/** One node of a cluster, whole: membership, control plane, catalog, gateway and executor put together.
+ *
+ * Job: opens what must be open before the node announces itself (folder, listeners), then joins, then serves; and leaves
+ * in the order that loses no request: say goodbye, serve on, finish, close.
+ * Boundary: no rule of any part is here, only their order. Embedders use `layer`; the command line uses `run`.
+ * Invariants: F3. */
+import * as NodeCrypto from "@effect/platform-node/NodeCrypto"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as ClusterManager from "../cluster/ClusterManager.ts"
+import * as NodeMeta from "../cluster/NodeMeta.ts"
+import * as Peers from "../cluster/Peers.ts"
+import * as PeerServer from "../cluster/PeerServer.ts"
+import type { StoreError } from "../cluster/Store.ts"
+import * as Admin from "../functions/Admin.ts"
+import * as Catalog from "../functions/Catalog.ts"
+import * as CatalogNode from "../functions/CatalogNode.ts"
+import * as Link from "../functions/Link.ts"
+import * as LinkServer from "../functions/LinkServer.ts"
+import type { InvalidConfig } from "../membership/Config.ts"
+import * as Membership from "../membership/Membership.ts"
+import { formatAddress, type TransportError } from "../membership/Transport.ts"
+import * as Member from "../swim/Member.ts"
+import type { FolderLocked } from "./FolderLock.ts"
+import * as Gateway from "./gateway/Gateway.ts"
+import type { Addresses, NodeConfig } from "./NodeConfig.ts"
+import * as NodeFunctions from "./NodeFunctions.ts"
+import * as NodeRpc from "./NodeRpc.ts"
+import * as NodeStore from "./NodeStore.ts"
+import * as NodeTransport from "./NodeTransport.ts"
+
+/** There is no node, or no longer. Fault: configuration or the machine; the message names the cause and the place.
+ * State: nothing is left open. Retry: after the cause is gone. */
+export class NodeError extends Schema.TaggedError<NodeError>()("NodeError", {
+  reason: Schema.Literals(["listener", "folder", "name-taken", "configuration", "stopped"]),
+  message: Schema.String
+}) {}
+
+/** A running node. */
+export class Node extends Context.Service<Node, {
+  readonly name: string
+  readonly addresses: Addresses
+  /** Succeeds when the node was asked over HTTP to leave; fails when it cannot go on. */
+  readonly ended: Effect.Effect<void, NodeError>
+  /** Says goodbye, serves on for a moment, finishes what runs, takes nothing new. Idempotent; the layer's release does it
+   * too. */
+  readonly leave: Effect.Effect<void>
+}>()("shoal/node/Node") {}
+
+/** What a node offers to the program around it. */
+export type Services = Node | Membership.Membership | ClusterManager.ClusterManager | Catalog.Catalog
+
+const defaultLingerMs = 1000
+/** What runs longer than this when a node leaves is ended with it. */
+const drainLimit = "15 seconds"
+
+const make = Effect.fnUntraced(function*(
+  config: NodeConfig
+): Effect.fn.Return<Context.Context<Services>, NodeError, Scope.Scope> {
+  const bootId = yield* Random.nextIntBetween(1, Member.maxBootId)
+  const reign = { epoch: 0 }
+  const self: Peers.Self = { id: config.name, bootId, label: config.label, epoch: Effect.sync(() => reign.epoch) }
+  const { control, gateway: gatewayPort } = Link.pair()
+
+  // Before anybody hears of this node: its folder, and every listener that it will name to others.
+  const base = yield* Layer.build(
+    Layer.mergeAll(NodeStore.layer({ dir: config.dataDir }), NodeTransport.layer, NodeCrypto.layer)
+  ).pipe(Effect.mapError(toNodeError))
+  const accepting = yield* Layer.build(PeerServer.layer({ self, bind: config.rpc })).pipe(
+    Effect.provideContext(base),
+    Effect.mapError(toNodeError)
+  )
+  const gateway = yield* Effect.mapError(NodeFunctions.make({ config, bootId, port: gatewayPort }), toNodeError)
+  const meta = yield* metadata(config, {
+    http: gateway.addresses.http,
+    rpc: Context.get(accepting, PeerServer.PeerServer).address,
+    data: gateway.addresses.data
+  })
+
+  const membership = Membership.layer({
+    name: config.name,
+    bootId,
+    bind: formatAddress(config.bind),
+    advertise: config.advertise === undefined ? undefined : formatAddress(config.advertise),
+    join: config.join,
+    metadata: meta,
+    profile: config.profile
+  })
+  const manager = ClusterManager.layer({
+    joining: config.join.length > 0,
+    onEpoch: (epoch) => {
+      reign.epoch = epoch
+    }
+  })
+  const askedToLeave = yield* Deferred.make<void>()
+  const cluster = yield* Layer.build(
+    Layer.mergeAll(NodeRpc.layer, Catalog.layer).pipe(
+      Layer.provideMerge(CatalogNode.layer),
+      Layer.provideMerge(manager),
+      Layer.provideMerge(Layer.merge(membership, Peers.layer(self)))
+    )
+  ).pipe(Effect.provideContext(Context.merge(base, accepting)), Effect.mapError(toNodeError))
+  const links = yield* Layer.build(
+    LinkServer.layer.pipe(Layer.provide(Admin.layer({ leave: Deferred.succeed(askedToLeave, undefined) })))
+  ).pipe(Effect.provideContext(cluster))
+  const link = Context.get(links, LinkServer.LinkServer)
+  const serving = yield* Effect.forkScoped(link.serve(control))
+
+  const { conflict, leave: sayGoodbye, self: own } = Context.get(cluster, Membership.Membership)
+  const leave = yield* Effect.cached(Effect.gen(function*() {
+    yield* link.drain
+    yield* sayGoodbye
+    yield* Effect.promise(() => gateway.drain(config.lingerMs ?? defaultLingerMs)).pipe(
+      Effect.timeoutOption(drainLimit)
+    )
+  }))
+  yield* Effect.addFinalizer(() => leave)
+  const node = Node.of({
+    name: config.name,
+    addresses: {
+      ...gateway.addresses,
+      rpc: Context.get(accepting, PeerServer.PeerServer).address,
+      gossip: (yield* own).address
+    },
+    ended: Effect.raceAllFirst([
+      Deferred.await(askedToLeave),
+      Effect.mapError(conflict, toNodeError),
+      Fiber.join(serving) // never ends while the node is well
+    ]),
+    leave
+  })
+  return Context.add(cluster, Node, node)
+})
+
+/** A node as a layer: built when it listens and takes part, released when it has left. Several in one process need
+ * `Layer.fresh` or a scope of their own each. */
+export const layer = (config: NodeConfig): Layer.Layer<Services, NodeError> => Layer.effectContext(make(config))
+
+/** Where a running node listens, as text. */
+export interface Ready {
+  readonly name: string
+  readonly gossip: string
+  readonly http: string
+  readonly rpc: string
+  readonly data: string
+}
+
+/** Runs a node until it is interrupted or asked to leave, which it does in good order; fails with what stops it. */
+export const run = (config: NodeConfig, onReady: (ready: Ready) => void): Effect.Effect<void, NodeError> =>
+  Effect.scoped(Effect.gen(function*() {
+    const node = Context.get(yield* make(config), Node)
+    const { addresses, ended, name } = node
+    yield* Effect.sync(() =>
+      onReady({
+        name,
+        gossip: formatAddress(addresses.gossip),
+        http: formatAddress(addresses.http),
+        rpc: formatAddress(addresses.rpc),
+        data: formatAddress(addresses.data)
+      })
+    )
+    yield* ended
+  }))
+
+const metadata = (config: NodeConfig, addresses: Omit<Addresses, "gossip">): Effect.Effect<Uint8Array, NodeError> => {
+  const bytes = NodeMeta.encode({
+    http: formatAddress(addresses.http),
+    rpc: formatAddress(addresses.rpc),
+    data: formatAddress(addresses.data),
+    release: config.release,
+    eligible: config.eligible ?? true,
+    tags: config.tags
+  })
+  return bytes === undefined
+    ? Effect.fail(new NodeError({ reason: "configuration", message: "tags and addresses exceed 512 bytes" }))
+    : Effect.succeed(bytes)
+}
+
+type Trouble =
+  | FolderLocked
+  | StoreError
+  | TransportError
+  | Gateway.ListenError
+  | InvalidConfig
+  | Membership.NameConflict
+
+const reasons: Readonly<Record<Trouble["_tag"], NodeError["reason"]>> = {
+  FolderLocked: "folder",
+  StoreError: "folder",
+  TransportError: "listener",
+  ListenError: "listener",
+  InvalidConfig: "configuration",
+  NameConflict: "name-taken"
+}
+
+const toNodeError = (error: Trouble): NodeError =>
+  new NodeError({ reason: reasons[error._tag], message: error.message })
