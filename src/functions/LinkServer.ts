@@ -105,8 +105,7 @@ const serve = Effect.fnUntraced(function*(services: Services, port: Link.Control
   const news = yield* Queue.dropping<News>(maxNews)
   const questions = yield* FiberSet.make<void>()
   const fork = yield* FiberSet.runtime(questions)()
-  const drop = (message: Link.ToControl) =>
-    Metric.update(Metric.withAttributes(dropped, { kind: message._tag }), 1)
+  const drop = (message: Link.ToControl) => Metric.update(Metric.withAttributes(dropped, { kind: message._tag }), 1)
   const reply = (question: Question) =>
     answer(services, question).pipe(
       Effect.map(port.post),
@@ -133,7 +132,9 @@ const serve = Effect.fnUntraced(function*(services: Services, port: Link.Control
   return yield* Effect.raceAllFirst([
     Stream.runForEach(cluster.views, (view) => Effect.sync(() => port.post(toView(view)))),
     Stream.runForEach(catalog.changes, ({ functions }) => Effect.sync(() => port.post({ _tag: "Catalog", functions }))),
-    Effect.forever(Effect.flatMap(Queue.takeAll(news), Effect.forEach((each) => take(cluster, each), { discard: true })))
+    Effect.forever(
+      Effect.flatMap(Queue.takeAll(news), Effect.forEach((each) => take(cluster, each), { discard: true }))
+    )
   ]).pipe(Effect.andThen(Effect.die("the link lost a source of news")))
 }, Effect.scoped)
 
