@@ -49,6 +49,8 @@ const maxDrainMs = 250
 const maxUnsentBatches = 256
 /** How long the last batches may take when the membership stops. */
 const flushMs = 500
+/** How long closing the sockets may take. */
+const closeMs = 1000
 /** Tries to find one port that is free for datagrams and streams. */
 const portTries = 16
 
@@ -57,7 +59,7 @@ export const make = Effect.fnUntraced(function*(config: Config) {
   const codec = yield* WireCodec
   const transport = yield* Transport.Transport
   const running = yield* Scope.make()
-  yield* Effect.addFinalizer(() => Scope.close(running, Exit.void))
+  yield* Effect.addFinalizer(() => close(running))
   const sockets = yield* open(transport, config).pipe(Scope.provide(running))
   const mailbox = yield* Queue.bounded<Mail, Cause.Done>(config.mailbox)
   // After a loop died the mailbox carries its cause: whoever posts hears of it. After a stop mail is ignored.
@@ -92,30 +94,9 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     publish: (event) => Reports.publish(changes, counters, event)
   })
   const signals = yield* Reports.makeSignals
-  if (config.seeds.length === 0) Deferred.doneUnsafe(signals.ready, Exit.void)
+  if (config.seeds.length === 0) yield* Deferred.succeed(signals.ready, undefined)
   else yield* post({ _tag: "Command", command: { _tag: "Join", seeds: config.seeds } })
-  yield* post({ _tag: "Wake" })
-
-  const outbox = yield* Queue.sliding<NonEmptyReadonlyArray<Transport.Outgoing>, Cause.Done>(maxUnsentBatches)
-  const alarm = Alarm.make({ clock, scope: running, ring: () => Queue.offerUnsafe(mailbox, { _tag: "Wake" }) })
-  const loops = yield* FiberSet.make<void, Transport.TransportError>().pipe(Scope.provide(running))
-  yield* FiberSet.run(loops, turns({ actor, alarm, clock, counters, mailbox, outbox, signals, streams }))
-  yield* FiberSet.run(loops, read(sockets.datagrams, post))
-  const sender = yield* FiberSet.run(loops, send(sockets.datagrams, outbox))
-  yield* FiberSet.run(loops, sockets.listener.run((socket, remote) => streams.accept(socket, remote)))
-
-  const endChanges = Effect.sync(() => changes.end(Cause.fail(Cause.Done())))
-  const stop = yield* Effect.cached(
-    Queue.end(mailbox).pipe(
-      Effect.andThen(Queue.end(outbox)),
-      Effect.andThen(Fiber.await(sender)),
-      Effect.timeoutOption(flushMs),
-      Effect.andThen(Scope.close(running, Exit.void)),
-      Effect.andThen(endChanges)
-    )
-  )
-  yield* Effect.addFinalizer(() => endChanges)
-  yield* supervise(loops, signals, changes, mailbox, running)
+  const stop = yield* launch({ actor, changes, clock, counters, mailbox, post, running, signals, sockets, streams })
   const shell: Shell = {
     swim,
     changes,
@@ -140,6 +121,53 @@ export const make = Effect.fnUntraced(function*(config: Config) {
   })
   return shell
 })
+
+interface Parts {
+  readonly actor: Actor
+  readonly changes: Changes
+  readonly clock: Clock.Clock
+  readonly counters: Metrics.Counters
+  readonly mailbox: Queue.Queue<Mail, Cause.Done>
+  readonly post: (mail: Mail) => Effect.Effect<void>
+  readonly running: Scope.Closeable
+  readonly signals: Reports.Signals
+  readonly sockets: Sockets
+  readonly streams: Streams
+}
+
+/** Starts the loops under supervision; the result stops them. */
+const launch = Effect.fnUntraced(function*(parts: Parts): Effect.fn.Return<Effect.Effect<void>, never, Scope.Scope> {
+  const { changes, clock, mailbox, post, running, sockets, streams } = parts
+  const { datagrams, listener } = sockets
+  const outbox = yield* Queue.sliding<NonEmptyReadonlyArray<Transport.Outgoing>, Cause.Done>(maxUnsentBatches)
+  const alarm = Alarm.make({ clock, scope: running, ring: () => Queue.offerUnsafe(mailbox, { _tag: "Wake" }) })
+  yield* post({ _tag: "Wake" }) // the first turn starts the core
+  const loops = yield* FiberSet.make<void, Transport.TransportError>().pipe(Scope.provide(running))
+  yield* FiberSet.run(loops, turns({ ...parts, alarm, outbox }))
+  yield* FiberSet.run(loops, read(datagrams, post))
+  const sender = yield* FiberSet.run(loops, send(datagrams, outbox))
+  yield* FiberSet.run(loops, listener.run((socket, remote) => streams.accept(socket, remote)))
+  yield* supervise(loops, parts)
+  yield* Effect.addFinalizer(() => Effect.sync(() => changes.end(done)))
+  return yield* Effect.cached(
+    Queue.end(mailbox).pipe(
+      Effect.andThen(Queue.end(outbox)),
+      Effect.andThen(Fiber.await(sender)),
+      Effect.timeoutOption(flushMs),
+      Effect.andThen(close(running)),
+      Effect.andThen(Effect.sync(() => changes.end(done)))
+    )
+  )
+})
+
+const done = Cause.fail(Cause.Done())
+
+/** Closes the sockets and loops; whatever does not end within its time goes on without anybody waiting for it. */
+const close = (running: Scope.Closeable): Effect.Effect<void> =>
+  Effect.forkDetach(Scope.close(running, Exit.void), { startImmediately: true }).pipe(
+    Effect.flatMap((closing) => Effect.interruptible(Effect.timeoutOption(Fiber.await(closing), closeMs))),
+    Effect.asVoid
+  )
 
 /** The core, with its identity and seed drawn from Effect's `Random`. */
 const machine = Effect.fnUntraced(function*(
@@ -217,15 +245,9 @@ const send = (
 
 const ended: ReadonlyArray<Mail> = []
 
-interface Loop {
-  readonly actor: Actor
+interface Loop extends Parts {
   readonly alarm: Alarm.Alarm
-  readonly clock: Clock.Clock
-  readonly counters: Metrics.Counters
-  readonly mailbox: Queue.Dequeue<Mail, Cause.Done>
   readonly outbox: Queue.Enqueue<NonEmptyReadonlyArray<Transport.Outgoing>, Cause.Done>
-  readonly signals: Reports.Signals
-  readonly streams: Streams
 }
 
 /** The actor's fiber: waits for mail, takes all of it, then does what came out. */
@@ -283,22 +305,19 @@ const perform = Effect.fnUntraced(function*(loop: Loop, reports: Discovery.SeedR
 /** Ends everything, visibly, when a loop dies. */
 const supervise = Effect.fnUntraced(function*(
   loops: FiberSet.FiberSet<void, Transport.TransportError>,
-  signals: Reports.Signals,
-  changes: Changes,
-  mailbox: Queue.Enqueue<Mail, Cause.Done>,
-  running: Scope.Closeable
+  { changes, mailbox, running, signals }: Parts
 ) {
   const died = Effect.fnUntraced(function*(cause: Cause.Cause<Transport.TransportError>) {
     if (Cause.hasInterruptsOnly(cause)) return // stopped
     yield* Effect.logFatal("Membership died", cause)
     yield* Metric.update(Metrics.failures, 1)
     const defect = Cause.die(Cause.squash(cause))
-    Deferred.doneUnsafe(signals.ready, Exit.failCause(defect))
-    Deferred.doneUnsafe(signals.left, Exit.failCause(defect))
-    Deferred.doneUnsafe(signals.conflict, Exit.failCause(defect))
+    yield* Deferred.failCause(signals.ready, defect)
+    yield* Deferred.failCause(signals.left, defect)
     changes.end(defect)
     Queue.failCauseUnsafe(mailbox, defect)
-    yield* Scope.close(running, Exit.failCause(defect))
+    yield* Deferred.failCause(signals.conflict, defect)
+    yield* close(running)
   })
   yield* Effect.forkScoped(Effect.catchCause(FiberSet.join(loops), died))
 })

@@ -51,6 +51,8 @@ export interface Options {
   readonly post: (input: StreamInput) => Effect.Effect<void>
 }
 
+/** Ends a connection at once, so that a peer that does not read cannot keep it open. */
+const goingAway = 1001
 /** Frames that wait to be written on one connection. */
 const maxQueuedFrames = 1024
 
@@ -76,7 +78,7 @@ export class Streams {
       const { counters, maxStreams } = this.options
       if (this.accepted >= maxStreams) {
         counters.reject("too-many-streams")
-        return Effect.void // the connection ends with its handler
+        return Effect.scoped(Effect.ignore(socket.reader)) // a connection is closed with its reader
       }
       this.accepted++
       counters.streamsAccepted++
@@ -170,15 +172,18 @@ export class Streams {
       yield* post({ _tag: "StreamOpened", stream: id, remote, initiator })
       yield* Effect.forkScoped(this.receive(connection, pull), { startImmediately: true })
       const writer = yield* socket.writer
-      yield* drain(connection.outgoing, writer)
+      const destroy = Effect.ignore(writer.write(new Socket.CloseEvent(goingAway)))
+      yield* Effect.onError(drain(connection.outgoing, writer), (cause) => {
+        connection.broken ??= Cause.hasInterruptsOnly(cause) ? "timeout" : reasonOf(cause)
+        return destroy
+      })
+      if (connection.broken !== undefined) yield* destroy
     })
     return run.pipe(
       Effect.scoped,
       Effect.timeoutOrElse({ duration: timeoutMs, orElse: () => Effect.fail("timeout") }),
       Effect.exit,
-      Effect.flatMap((exit) =>
-        this.finish(connection, Exit.isSuccess(exit) ? connection.broken : reasonOf(exit.cause))
-      ),
+      Effect.flatMap((exit) => this.finish(connection, Exit.isSuccess(exit) ? undefined : reasonOf(exit.cause))),
       Effect.ensuring(Effect.sync(() => this.connections.delete(id)))
     )
   }
@@ -207,6 +212,7 @@ export class Streams {
         }
         if (broken !== undefined) {
           counters.reject(broken)
+          connection.broken = broken
           return yield* Effect.fail(broken)
         }
       }
@@ -219,11 +225,12 @@ export class Streams {
     return Effect.suspend(() => {
       if (connection.done) return Effect.void
       connection.done = true
-      if (error !== undefined) this.options.counters.streamsFailed++
+      const reason = connection.broken ?? error
+      if (reason !== undefined) this.options.counters.streamsFailed++
       return this.options.post({
         _tag: "StreamClosed",
         stream: connection.id,
-        ...(error === undefined ? {} : { error })
+        ...(reason === undefined ? {} : { error: reason })
       })
     })
   }
