@@ -128,7 +128,7 @@ export class ExecutorHost {
     this.#options = options
     const { promise, resolve } = Promise.withResolvers<Executor.ExitReason>()
     this.exited = promise
-    this.#child = spawn(process.execPath, [fileURLToPath(new URL("./HostMain.ts", import.meta.url))], {
+    this.#child = spawn(process.execPath, [fileURLToPath(new URL("./HostMain.ts", import.meta.url)), options.folder], {
       stdio: ["ignore", "ignore", "ignore", "ipc"],
       env: {},
       detached: true

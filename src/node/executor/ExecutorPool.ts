@@ -51,7 +51,7 @@ interface Settings {
 
 /** The longest path of a unix socket is about 104 bytes. */
 const makeFolder = (wanted = Os.tmpdir()): string =>
-  Fs.mkdtempSync(Path.join(wanted.length > 70 ? "/tmp" : wanted, "shoal-"))
+  Fs.mkdtempSync(Path.join(wanted.length > 60 ? "/tmp" : wanted, "shoal-executor-"))
 
 export const make = (options: Options = {}): ExecutorPool => new ExecutorPool(options)
 

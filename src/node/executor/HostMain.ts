@@ -4,7 +4,6 @@
  * nothing but Node, so that it starts quickly. It ends, with everything it started, when the agent's channel closes.
  * Invariants: F2 (a worker over its memory ends alone where that can be had; see `watch`), M5. */
 import * as Fs from "node:fs"
-import * as Path from "node:path"
 import process from "node:process"
 import { Worker } from "node:worker_threads"
 import type * as Control from "./Control.ts"
@@ -33,7 +32,8 @@ interface Entry {
 
 const code = WorkerSource.load(new URL("./WorkerMain.ts", import.meta.url))
 const workers = new Map<number, Entry>()
-let folder = ""
+/** The folder of the workers' sockets; it goes with this process when the agent can no longer remove it. */
+const folder = process.argv[2]
 
 const send = (message: Control.ToAgent): void => {
   if (process.connected) process.send?.(message)
@@ -41,7 +41,7 @@ const send = (message: Control.ToAgent): void => {
 
 /** Ends this process and whatever functions have started in its group. */
 const vanish = (): never => {
-  if (folder !== "") Fs.rmSync(folder, { recursive: true, force: true })
+  if (folder !== undefined) Fs.rmSync(folder, { recursive: true, force: true })
   try {
     process.kill(-process.pid, "SIGKILL")
   } catch {
@@ -57,7 +57,6 @@ const describe = (error: unknown): string => {
 }
 
 const spawn = ({ id, memoryMb, nice, path }: Extract<Control.ToHost, { readonly _tag: "Spawn" }>): void => {
-  folder = Path.dirname(path)
   const data: Control.WorkerData = { path, nice, sources: code.sources }
   const worker = new Worker(code.entry, {
     eval: typeof code.entry === "string",
@@ -151,3 +150,5 @@ process.on("disconnect", vanish)
 process.on("message", receive)
 process.title = "shoal executor host"
 setInterval(watch, WatchMs)
+// The agent may have gone before anybody listened.
+if (!process.connected) vanish()
