@@ -33,10 +33,7 @@ const setup = Effect.gen(function*() {
   const told: Array<string> = []
   const tell = (what: string) => (version: string) => Effect.sync(() => void told.push(`${what} ${version}`))
   const views = yield* SubscriptionRef.make<ClusterView>(view)
-  const functions = yield* SubscriptionRef.make<
-    Catalog.Catalog["Service"]["snapshot"] extends Effect.Effect<infer A> ? A
-      : never
-  >({ functions: [listed] })
+  const functions = yield* SubscriptionRef.make<CatalogView>({ functions: [listed] })
   const slow = yield* Deferred.make<void>()
   const layer = LinkServer.layer.pipe(Layer.provide([
     Layer.mock(ClusterManager, {
