@@ -7,15 +7,19 @@
 export default {
   async fetch(request: Request): Promise<Response> {
     const [unit, value, ...rest] = new URL(request.url).pathname.split("/").filter((part) => part !== "")
-    if (unit !== "celsius" || rest.length > 0) return refuse(404, "there is only /celsius and /celsius/DEGREES")
+    if (unit === undefined) return Response.json({ usage: [one, many] })
+    if (unit !== "celsius" || rest.length > 0) return refuse(404, `there is only ${one} and ${many}`)
     if (request.method === "GET" && value !== undefined) {
       const converted = convert(Number(value))
       return converted === undefined ? refuse(400, `"${value}" is not a temperature`) : Response.json(converted)
     }
     if (request.method === "POST" && value === undefined) return convertAll(await request.text())
-    return refuse(405, "GET /celsius/DEGREES or POST /celsius with an array of numbers")
+    return refuse(405, `only ${one} and ${many}`)
   }
 }
+
+const one = "GET /celsius/DEGREES"
+const many = "POST /celsius with an array of numbers"
 
 const convertAll = (text: string): Response => {
   const values = parse(text)

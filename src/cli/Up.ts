@@ -5,6 +5,9 @@
  * Boundary: `NodeSettings` judges the flags, `src/node` is the node. */
 import * as Effect from "effect/Effect"
 import * as Formatter from "effect/Formatter"
+import * as Logger from "effect/Logger"
+import type { LogLevel } from "effect/LogLevel"
+import * as References from "effect/References"
 import * as Result from "effect/Result"
 import { readFile } from "node:fs/promises"
 import { CommandError, UsageError } from "./Failure.ts"
@@ -16,6 +19,18 @@ export interface UpFlags extends NodeSettings.Flags {
   readonly json: boolean
   readonly dieWithParent: boolean
 }
+
+/** One line per entry, `key=value`, on stderr. */
+const logger = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
+
+const severities = {
+  trace: "Trace",
+  debug: "Debug",
+  info: "Info",
+  warn: "Warn",
+  error: "Error",
+  none: "None"
+} as const satisfies Record<NodeSettings.LogLevel, LogLevel>
 
 /** A node whose parent is gone has nobody to wait for it: it may say goodbye, but not for long. */
 const orphanLimit = "2 seconds"
@@ -35,7 +50,9 @@ export const up = Effect.fn("Up.up")(function*(flags: UpFlags) {
     fork(session.print(`${line}\n`))
   }
   const running = node.run(config, say).pipe(
-    Effect.mapError(({ message }) => new CommandError({ message: `${config.name} cannot run: ${message}` }))
+    Effect.mapError(({ message }) => new CommandError({ message: `${config.name} cannot run: ${message}` })),
+    Effect.provideService(References.MinimumLogLevel, severities[config.logLevel]),
+    Effect.provide(logger)
   )
   yield* flags.dieWithParent ? Effect.raceFirst(running, orphaned(session)) : running
 })

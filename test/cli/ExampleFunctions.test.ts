@@ -43,6 +43,7 @@ describe("example functions", () => {
   })
 
   it("api converts one and many, and says why it refuses", async () => {
+    assert.strictEqual((await api.fetch(at("/"))).status, 200)
     const boiling = { celsius: 100, fahrenheit: 212, kelvin: 373.15 }
     assert.deepStrictEqual(await (await api.fetch(at("/celsius/100"))).json(), boiling)
     assert.deepStrictEqual(await (await api.fetch(post("/celsius", "[100]"))).json(), [boiling])
