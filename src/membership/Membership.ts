@@ -66,7 +66,7 @@ export class Membership extends Context.Service<Membership, {
   readonly setItem: (key: string, value: Uint8Array) => Effect.Effect<void, TooLarge>
   /** The highest value known under `key`. */
   readonly item: (key: string) => Effect.Effect<Option.Option<Uint8Array>>
-  /** Done after the first contact with another member; at once without seeds. */
+  /** Done after the first contact with another member; at once without seeds other than this member itself. */
   readonly ready: Effect.Effect<void>
   /** Fails when an older living member has our name; dies when a loop of the membership died. Otherwise it never
    * ends: race the program against it. */

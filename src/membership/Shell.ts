@@ -94,7 +94,9 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     publish: (event) => Reports.publish(changes, counters, event)
   })
   const signals = yield* Reports.makeSignals
-  if (config.seeds.length === 0) yield* Deferred.succeed(signals.ready, undefined)
+  const self = Swim.self(swim)
+  const alone = config.seeds.every((seed) => Member.sameAddress(seed, self.address))
+  if (alone) yield* Deferred.succeed(signals.ready, undefined)
   else yield* post({ _tag: "Command", command: { _tag: "Join", seeds: config.seeds } })
   const stop = yield* launch({ actor, changes, clock, counters, mailbox, post, running, signals, sockets, streams })
   const shell: Shell = {

@@ -259,6 +259,15 @@ describe("Membership on a simulated network", () => {
     assert.isAbove(values.get("shoal_probe_rtt_milliseconds") ?? 0, 5)
   })
 
+  it("is ready at once when its only seed is itself", () => {
+    const cluster = new Cluster()
+    const first = cluster.start("n1", "10.0.0.1", { join: seed })
+    cluster.run(first.service.ready, 1)
+    const second = cluster.start("n2", "10.0.0.2", { join: [...seed, "10.0.0.2:7946"] })
+    cluster.agree([first, second], ["n1:alive", "n2:alive"], 5000)
+    assert.isEmpty(second.logs.filter((line) => line.startsWith("Seed cannot be reached")))
+  })
+
   it("moves to other seeds when it is told so", () => {
     const cluster = new Cluster()
     const lonely = cluster.start("lonely", "10.0.0.9", { join: ["10.0.0.77:7946"] })

@@ -12,7 +12,7 @@ import type { StreamFrame } from "../../src/wire/StreamFrame.ts"
 
 /** One byte per message, 0 ends, 255 is broken. */
 const framing: StreamFrame = {
-  encode: (messages) => Uint8Array.from(messages, (message) => message._tag === "Ack" ? message.seq : 255),
+  encode: (messages) => Uint8Array.from(messages, (message) => message._tag === "Nack" ? message.seq : 255),
   end: Uint8Array.of(0),
   decoder: () => {
     let ended = false
@@ -24,7 +24,7 @@ const framing: StreamFrame = {
         for (const byte of chunk) {
           if (byte === 255 || ended) return "broken-frame"
           if (byte === 0) ended = true
-          else out.push({ _tag: "Ack", seq: byte })
+          else out.push({ _tag: "Nack", seq: byte, digest: 0 })
         }
         return undefined
       }
@@ -32,7 +32,7 @@ const framing: StreamFrame = {
   }
 }
 
-const ack = (seq: number): Message => ({ _tag: "Ack", seq })
+const ack = (seq: number): Message => ({ _tag: "Nack", seq, digest: 0 })
 
 /** One host with streams whose inputs are recorded; `react` plays the core. */
 const host = (
@@ -59,7 +59,7 @@ const host = (
       Effect.sync(() => {
         inputs.push(
           input._tag === "StreamReceived"
-            ? input.messages.map((message) => message._tag === "Ack" ? message.seq : 0).join()
+            ? input.messages.map((message) => message._tag === "Nack" ? message.seq : 0).join()
             : input._tag === "StreamClosed"
             ? `closed ${input.error ?? "clean"}`
             : "opened"
