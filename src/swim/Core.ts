@@ -3,7 +3,7 @@
  * PURE. Boundary: no rules of the protocol. Invariants: M6 (every datagram is put together here), M7. */
 import * as Awareness from "./Awareness.ts"
 import * as Gossip from "./Gossip.ts"
-import type * as Identities from "./Identities.ts"
+import * as Identities from "./Identities.ts"
 import type * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
 import type * as Message from "./Message.ts"
@@ -153,6 +153,7 @@ export interface Core {
   /** Rows told by the last gossip rounds. */
   readonly told: Array<number>
   readonly items: Map<string, Message.Item>
+  itemSum: number
   broadcastSeq: number
   readonly origins: Map<Member.MemberId, Origin>
   // exchanges
@@ -173,9 +174,13 @@ export interface Core {
   readonly answered: Map<string, number>
   /** Somebody we held dead is back: its table and ours are compared next. */
   healed: Member.Address | undefined
-  /** Somebody came, left or died: an exchange soon makes sure that nobody misses it. */
+  /** Somebody is new: an exchange soon makes sure that nobody misses it. */
   settle: boolean
   lastHeal: number
+  /** When our table last changed, and the version it then had. */
+  changedAt: number
+  changedTo: number
+  lastRepair: number
   // leaving
   leaving: Leaving | undefined
   // the reply that is being put together
@@ -237,6 +242,7 @@ export const make = (options: {
     eagerLeft: params.eagerBudget,
     told: [],
     items: new Map(),
+    itemSum: 0,
     broadcastSeq: 0,
     origins: new Map(),
     stream: 0,
@@ -255,6 +261,9 @@ export const make = (options: {
     healed: undefined,
     settle: false,
     lastHeal: -Infinity,
+    changedAt: now,
+    changedTo: 0,
+    lastRepair: now,
     leaving: undefined,
     reply: []
   }
@@ -305,6 +314,18 @@ export const selfLeft = (core: Core): Message.Left => ({
   bootId: core.self.bootId,
   incarnation: core.incarnation
 })
+
+export const selfHash = (core: Core): number =>
+  Members.hashOf(Identities.hashIdentity(core.self), core.incarnation, core.status)
+
+export const itemHash = (item: Message.Item): number => {
+  let h = Identities.hashName(item.key)
+  for (const byte of item.value) h = Identities.mix(h, byte)
+  return h
+}
+
+/** Of everything we hold; equal at two members that hold the same. */
+export const digest = (core: Core): number => (core.table.sum + selfHash(core) + core.itemSum) >>> 0
 
 /** How often an update is sent; under loss fewer times, because twice as many relays cost the same packets. */
 export const transmitLimit = (core: Core): number => {

@@ -30,6 +30,7 @@ export const learn = (core: Core.Core, item: Message.Item, spread: boolean): boo
     return false
   }
   if (known !== undefined && compare(item.value, known.value) <= 0) return false
+  core.itemSum = (core.itemSum + Core.itemHash(item) - (known === undefined ? 0 : Core.itemHash(known))) >>> 0
   core.items.set(item.key, item)
   Core.notify(core, { _tag: "ItemChanged", key: item.key, value: item.value })
   if (spread) Spread.update(core, `\u0000${item.key}`, item)

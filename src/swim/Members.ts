@@ -21,6 +21,8 @@ export interface Members {
   size: number
   /** Grows with every change. */
   version: number
+  /** A hash of all entries, independent of their order; kept up with every change. */
+  sum: number
   readonly counts: [number, number, number, number]
   readonly base: number
 }
@@ -44,6 +46,7 @@ export const make = (options: {
     cursor: 0,
     size: 0,
     version: 0,
+    sum: 0,
     counts: [0, 0, 0, 0],
     // Saved ages may lie before the start of this clock.
     base: options.now - 2 * 86_400_000
@@ -80,6 +83,15 @@ export const incarnation = (self: Members, row: number): number => self.incarnat
 export const status = (self: Members, row: number): Member.Status => Member.statusOf(self.status[row] ?? 0)
 
 export const isActive = (self: Members, row: number): boolean => has(self, row) && (self.status[row] ?? 0) < 2
+
+/** An entry's part of a digest. Suspicions pass by on their own: they count as alive. */
+export const hashOf = (hash: number, incarnation: number, status: Member.Status): number => {
+  const h = Identities.mix(Identities.mix(hash, incarnation % 4294967296), Math.floor(incarnation / 4294967296))
+  return Identities.mix(h, Member.isActive(status) ? 0 : Member.rankOf(status))
+}
+
+export const hash = (self: Members, row: number): number =>
+  hashOf(Identities.hash(self.identities, self.record[row] ?? 0), incarnation(self, row), status(self, row))
 
 /** How long an entry has had its status, in milliseconds. */
 export const age = (self: Members, row: number, now: number): number =>
@@ -163,6 +175,7 @@ export const put = (self: Members, entry: Entry, random: Prng.Prng): number => {
       (entry.incarnation < i || (entry.incarnation === i && rank < before))
     ) throw new Error(`M1: ${entry.identity.id} would fall from ${before}(${i}) to ${rank}(${entry.incarnation})`)
     self.counts[before & 3] = (self.counts[before & 3] ?? 0) - 1
+    self.sum = (self.sum - hash(self, row)) >>> 0
     Identities.release(self.identities, previous)
   } else self.size++
   self.record[row] = record
@@ -170,6 +183,7 @@ export const put = (self: Members, entry: Entry, random: Prng.Prng): number => {
   self.since[row] = Math.max(0, Math.floor((entry.since - self.base) / 100))
   self.status[row] = rank
   self.counts[rank & 3] = (self.counts[rank & 3] ?? 0) + 1
+  self.sum = (self.sum + hash(self, row)) >>> 0
   if (rank < 2) {
     if (!wasActive) activate(self, row, random)
   } else if (wasActive) deactivate(self, row)
@@ -183,6 +197,7 @@ export const remove = (self: Members, row: number): void => {
   const before = self.status[row] ?? 0
   if (before < 2) deactivate(self, row)
   self.counts[before & 3] = (self.counts[before & 3] ?? 0) - 1
+  self.sum = (self.sum - hash(self, row)) >>> 0
   self.record[row] = 0
   self.size--
   Identities.release(self.identities, record)

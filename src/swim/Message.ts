@@ -11,12 +11,14 @@ import { MemberIdSchema, StatusSchema } from "./Member.ts"
 const Whole = Schema.Number
 const Address = Schema.Struct({ host: Schema.String, port: Whole })
 
-/** Are you there? `target` guards against another node at a reused address. */
+/** Are you there? `target` guards against another node at a reused address. `digest` is of the sender's table: two
+ * members that differ for longer than news take compare their tables. */
 export const Ping = Schema.TaggedStruct("Ping", {
   seq: Whole,
   target: MemberIdSchema,
   from: MemberIdSchema,
-  bootId: Whole
+  bootId: Whole,
+  digest: Whole
 })
 
 /** Please ping `target` for me; `left` is the time in milliseconds until I judge. */
@@ -28,7 +30,7 @@ export const PingReq = Schema.TaggedStruct("PingReq", {
   left: Whole
 })
 
-export const Ack = Schema.TaggedStruct("Ack", { seq: Whole })
+export const Ack = Schema.TaggedStruct("Ack", { seq: Whole, digest: Whole })
 
 /** From a relay: I am well, but the target has not answered me yet. */
 export const Nack = Schema.TaggedStruct("Nack", { seq: Whole })

@@ -61,7 +61,8 @@ export interface Params {
   readonly leaveAcks: number
   /** ... or this long. Unit ms. */
   readonly leaveTimeout: number
-  /** After a join, leave or death tables are compared within this time, so that no rumour dies; 0 = only periodically. Unit ms. */
+  /** After a join, and when a ping's digest differs, tables are compared; at most once in this time, so that no rumour
+   * dies. 0 = only periodically. Unit ms. */
   readonly settleInterval: number
   /** A table exchange that takes longer is given up. Unit ms. */
   readonly streamTimeout: number

@@ -30,7 +30,8 @@ const ping = (core: Core.Core, seq: number, target: Member.MemberId): Message.Pi
   seq,
   target,
   from: core.self.id,
-  bootId: core.self.bootId
+  bootId: core.self.bootId,
+  digest: Core.digest(core)
 })
 
 const begin = (core: Core.Core, row: number, regular: boolean): Core.Probe => {
@@ -166,7 +167,7 @@ export const onAck = (core: Core.Core, seq: number, from: Member.Address): void 
   if (relay !== undefined) {
     if (relay.acked) return
     relay.acked = true
-    return Core.send(core, relay.origin, [{ _tag: "Ack", seq: relay.originSeq }])
+    return Core.send(core, relay.origin, [{ _tag: "Ack", seq: relay.originSeq, digest: Core.digest(core) }])
   }
   const probe = core.probes.get(seq)
   if (probe === undefined || probe.acked) return

@@ -180,6 +180,25 @@ export const heal = (core: Core.Core): void => {
   Sync.open(core, { purpose: "heal", address, argument: 0 })
 }
 
+/** How long news may be under way before a difference is one. */
+const quiet = 1000
+const repairEvery = 5000
+
+/** A peer's table differs from ours though nothing has changed here lately: one of us has missed something. */
+export const compare = (core: Core.Core, digest: number, row: number): void => {
+  if (core.table.version !== core.changedTo) {
+    core.changedTo = core.table.version
+    core.changedAt = core.now
+  }
+  const { settleInterval } = core.params
+  if (settleInterval === 0 || core.status === "left" || digest === Core.digest(core)) return
+  const since = core.now - core.lastRepair
+  if (since < settleInterval || (since < repairEvery && core.now - core.changedAt < quiet)) return
+  if (!Members.isActive(core.table, row)) return
+  core.lastRepair = core.now
+  Sync.open(core, { purpose: "heal", address: Members.identity(core.table, row).address, argument: 0 })
+}
+
 /** After a death the dead are tried soon, then at growing intervals. */
 export const scheduleDead = (core: Core.Core, fresh: boolean): void => {
   if (fresh) core.recoveryRound = 0
@@ -208,7 +227,7 @@ export const onDead = (core: Core.Core, timer: number): void => {
       const { address, id } = Members.identity(core.table, row)
       const { bootId, id: from } = core.self
       Core.send(core, address, [
-        { _tag: "Ping", seq: Core.nextSeq(core), target: id, from, bootId },
+        { _tag: "Ping", seq: Core.nextSeq(core), target: id, from, bootId, digest: Core.digest(core) },
         Rumor.stateOf(core, row)
       ])
     }

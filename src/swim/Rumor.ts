@@ -139,7 +139,6 @@ export const introduce = (core: Core.Core, member: Member.Member, source: Source
   Suspicion.end(core, row)
   put(core, member, source.since)
   if (!Member.isActive(current.status)) {
-    core.settle = true
     core.healed = member.address
     Core.notify(core, { _tag: "Joined", member })
   } else if (current.status === "suspect") Core.notify(core, { _tag: "Refuted", member })
@@ -204,7 +203,6 @@ export const claim = (
   put(core, member, source.since)
   if (status === "suspect") return suspected(core, row, member, source, accuser)
   Suspicion.end(core, row)
-  core.settle = true
   if (status === "left") {
     if (current.status !== "left") Core.notify(core, { _tag: "Left", member })
   } else if (Member.isActive(current.status)) Core.notify(core, { _tag: "Failed", member })

@@ -224,8 +224,12 @@ const receive = (core: Core.Core, message: Message.Message, from: Member.Address
       return onPing(core, message, from)
     case "PingReq":
       return Probe.onPingReq(core, message, from)
-    case "Ack":
-      return Probe.onAck(core, message.seq, from)
+    case "Ack": {
+      const row = core.probes.get(message.seq)?.row
+      Probe.onAck(core, message.seq, from)
+      if (row !== undefined) Recovery.compare(core, message.digest, row)
+      return
+    }
     case "Nack":
       return Probe.onNack(core, message.seq)
     case "Alive":
@@ -264,12 +268,12 @@ const receive = (core: Core.Core, message: Message.Message, from: Member.Address
 /** A ping shows who pings: the dead are told, strangers are asked who they are. */
 const onPing = (core: Core.Core, message: Message.Ping, from: Member.Address): void => {
   if (message.target !== core.self.id) return Core.reject(core, "ping-for-another", from)
-  Core.reply(core, { _tag: "Ack", seq: message.seq })
+  Core.reply(core, { _tag: "Ack", seq: message.seq, digest: Core.digest(core) })
   if (message.from === core.self.id) return
   if (core.status === "left") return Core.reply(core, Core.selfLeft(core))
   const row = Members.find(core.table, message.from)
   const known = row >= 0 && Members.identity(core.table, row).bootId === message.bootId
-  if (known && Members.status(core.table, row) === "alive") return
+  if (known && Members.status(core.table, row) === "alive") return Recovery.compare(core, message.digest, row)
   if (!Core.mayAnswer(core, from)) return
   Core.reply(core, known ? Rumor.stateOf(core, row) : { _tag: "Who" })
 }
@@ -310,7 +314,8 @@ const onAsk = (core: Core.Core, message: Message.Ask, from: Member.Address): voi
 const onStream = (core: Core.Core, stream: Core.Stream, message: Message.Message): void => {
   if (!core.streams.has(stream.id)) return
   if (message._tag === "Ping" && !stream.initiator) {
-    const messages: Array<Message.Message> = message.target === core.self.id ? [{ _tag: "Ack", seq: message.seq }] : []
+    const ack: Message.Message = { _tag: "Ack", seq: message.seq, digest: Core.digest(core) }
+    const messages: Array<Message.Message> = message.target === core.self.id ? [ack] : []
     core.out.push({ _tag: "StreamSend", stream: stream.id, messages, end: true })
     return
   }

@@ -20,12 +20,6 @@ import * as Rumor from "./Rumor.ts"
 const chunkBytes = 32 * 1024
 const maxBuckets = 1024
 
-/** Suspicions pass by on their own: for a digest they are alive. */
-const hashOf = (hash: number, incarnation: number, status: Member.Status): number => {
-  const h = Identities.mix(hash, incarnation % 4294967296)
-  return Identities.mix(h, Member.isActive(status) ? 0 : Member.rankOf(status))
-}
-
 /** Tombstones near their end are not spoken of: peers forget at slightly different times. */
 const isSpoken = (core: Core.Core, row: number): boolean =>
   Members.isActive(core.table, row) ||
@@ -41,28 +35,20 @@ const forEach = (core: Core.Core, each: Each): void => {
   const { identities } = core.table
   Members.forEach(core.table, (row) => {
     if (!isSpoken(core, row)) return
-    const record = core.table.record[row] ?? 0
-    const h = hashOf(
-      Identities.hash(identities, record),
-      Members.incarnation(core.table, row),
-      Members.status(core.table, row)
-    )
-    each.member(Identities.nameHash(identities, record), h, row)
+    const name = Identities.nameHash(identities, core.table.record[row] ?? 0)
+    each.member(name, Members.hash(core.table, row), row)
   })
   each.member(
     Identities.hashName(core.self.id),
-    hashOf(Identities.hashIdentity(core.self), core.incarnation, core.status),
+    Core.selfHash(core),
     -1
   )
   for (const item of core.items.values()) {
-    let h = Identities.hashName(item.key)
-    const name = h
-    for (const byte of item.value) h = Identities.mix(h, byte)
-    each.item(name, h, item)
+    each.item(Identities.hashName(item.key), Core.itemHash(item), item)
   }
 }
 
-const digest = (core: Core.Core): { readonly count: number; readonly hash: number } => {
+const wholeDigest = (core: Core.Core): { readonly count: number; readonly hash: number } => {
   let low = 0
   let high = 0
   let count = 0
@@ -202,9 +188,10 @@ export const onOpened = (core: Core.Core, id: number, remote: Member.Address, in
     if (probe === undefined || !Members.has(core.table, probe.row)) return close(core, stream)
     const target = Members.identity(core.table, probe.row).id
     const { bootId, id: from } = core.self
-    return say(core, stream, [{ _tag: "Ping", seq: probe.seq, target, from, bootId }], false)
+    const digest = Core.digest(core)
+    return say(core, stream, [{ _tag: "Ping", seq: probe.seq, target, from, bootId, digest }], false)
   }
-  const { count, hash } = digest(core)
+  const { count, hash } = wholeDigest(core)
   const join = stream.purpose === "join"
   say(core, stream, [{ _tag: "SyncDigest", from: core.self.id, bootId: core.self.bootId, join, count, hash }], false)
 }
@@ -221,7 +208,7 @@ const onDigest = (core: Core.Core, stream: Core.Stream, message: Message.SyncDig
   if (message.join) {
     return sendStates(core, stream, { head: [head(new Uint8Array(0))], wanted: () => true, close: true })
   }
-  const own = digest(core)
+  const own = wholeDigest(core)
   if (own.hash === message.hash && own.count === message.count) {
     stream.sent = true
     stream.equal = true

@@ -39,11 +39,13 @@ const isIdentity = (message: Message.Alive | Message.State): boolean =>
 const isValid = (message: Message.Message): boolean => {
   switch (message._tag) {
     case "Ping":
-      return isSeq(message.seq) && isId(message.target) && isId(message.from) && isBoot(message.bootId)
+      return isSeq(message.seq) && isId(message.target) && isId(message.from) && isBoot(message.bootId) &&
+        isSeq(message.digest)
     case "PingReq":
       return isSeq(message.seq) && isId(message.target) && isAddress(message.address) && isId(message.from) &&
         isWhole(message.left, 600_000)
     case "Ack":
+      return isSeq(message.seq) && isSeq(message.digest)
     case "Nack":
       return isSeq(message.seq)
     case "Alive":

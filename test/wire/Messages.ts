@@ -44,10 +44,11 @@ export const make = (random: Prng.Prng): Message.Message => {
   const _tag = tags[whole(tags.length)] ?? "Who"
   switch (_tag) {
     case "Ping":
-      return { _tag, seq, target: id, from, bootId }
+      return { _tag, seq, target: id, from, bootId, digest: whole(2 ** 32) }
     case "PingReq":
       return { _tag, seq, target: id, address, from, left: whole(10_000) }
     case "Ack":
+      return { _tag, seq, digest: whole(2 ** 32) }
     case "Nack":
       return { _tag, seq }
     case "Alive":

@@ -56,9 +56,12 @@ describe("Packet", () => {
   })
 
   it("keeps the parts before a bad one", () => {
-    const good = packet.encode([{ _tag: "Ack", seq: 7 }])
+    const good = packet.encode([{ _tag: "Ack", seq: 7, digest: 1 }])
     const bytes = new Uint8Array([...good, 0, 2, 255, 255])
-    assert.deepStrictEqual(decode(bytes), { messages: [{ _tag: "Ack", seq: 7 }], refused: "malformed-message" })
+    assert.deepStrictEqual(decode(bytes), {
+      messages: [{ _tag: "Ack", seq: 7, digest: 1 }],
+      refused: "malformed-message"
+    })
   })
 
   it("looks at a bounded number of parts", () => {
@@ -84,7 +87,7 @@ describe("Packet", () => {
         return Codec.binary.encode(message)
       }
     })
-    const message: Message.Message = { _tag: "Ack", seq: 1 }
+    const message: Message.Message = { _tag: "Ack", seq: 1, digest: 1 }
     counting.sizeOf(message)
     counting.encode([message])
     counting.encode([message])
