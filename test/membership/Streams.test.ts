@@ -24,7 +24,7 @@ const framing: StreamFrame = {
         for (const byte of chunk) {
           if (byte === 255 || ended) return "broken-frame"
           if (byte === 0) ended = true
-          else out.push({ _tag: "Nack", seq: byte, digest: 0 })
+          else out.push({ _tag: "Nack", seq: byte })
         }
         return undefined
       }
@@ -32,7 +32,7 @@ const framing: StreamFrame = {
   }
 }
 
-const ack = (seq: number): Message => ({ _tag: "Nack", seq, digest: 0 })
+const ack = (seq: number): Message => ({ _tag: "Nack", seq })
 
 /** One host with streams whose inputs are recorded; `react` plays the core. */
 const host = (
