@@ -187,7 +187,7 @@ export class LocalCluster {
   /** Starts one more node (or a stopped one again, on its folder). */
   async add(
     name: string,
-    options: { readonly join?: ReadonlyArray<string>; readonly args?: ReadonlyArray<string> } = {}
+    options: { readonly join?: ReadonlyArray<string>; readonly bind?: string } = {}
   ): Promise<Node> {
     const dataDir = Path.join(this.folder, name)
     const join = options.join ?? this.alive.slice(0, 2).map((node) => node.gossip)
@@ -197,7 +197,7 @@ export class LocalCluster {
       "--name",
       name,
       "--bind",
-      "127.0.0.1:0",
+      options.bind ?? "127.0.0.1:0",
       "--http",
       "127.0.0.1:0",
       "--rpc",
@@ -206,7 +206,7 @@ export class LocalCluster {
       dataDir
     ]
     for (const seed of join) args.push("--join", seed)
-    const child = spawn(process.execPath, [entry, ...args, ...this.extra, ...(options.args ?? [])], {
+    const child = spawn(process.execPath, [entry, ...args, ...this.extra], {
       stdio: ["ignore", "pipe", "pipe"]
     })
     const node = new Node(name, dataDir, child)

@@ -9,10 +9,10 @@ import { ended, LocalCluster, shoal, waitUntil } from "./LocalCluster.ts"
 
 const oneLine = (text: string): boolean => text.trim().split("\n").length === 1 && text.trim().length > 0
 
-const up = (args: ReadonlyArray<string>) =>
-  shoal(["up", "--bind", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-level", "error", ...args], {
-    timeoutMs: 15_000
-  })
+const up = (flags: Readonly<Record<string, string>>) => {
+  const all = { bind: "127.0.0.1:0", http: "127.0.0.1:0", "log-level": "error", ...flags }
+  return shoal(["up", ...Object.entries(all).flatMap(([flag, value]) => [`--${flag}`, value])], { timeoutMs: 15_000 })
+}
 
 describe("a node in trouble", () => {
   let cluster: LocalCluster
@@ -51,8 +51,8 @@ describe("a node in trouble", () => {
     await new Promise((resolve) => server.once("listening", resolve))
     const { port } = server.address() as Net.AddressInfo
     try {
-      for (const flag of ["--http", "--rpc", "--data", "--bind"]) {
-        const run = await up(["--name", "busy", "--data-dir", Path.join(folder, "busy"), flag, `127.0.0.1:${port}`])
+      for (const flag of ["http", "rpc", "data", "bind"]) {
+        const run = await up({ name: "busy", "data-dir": Path.join(folder, "busy"), [flag]: `127.0.0.1:${port}` })
         assert.strictEqual(run.code, 1, `${flag}: ${run.stderr}`)
         assert.include(run.stderr, `${port}`)
         assert.isTrue(oneLine(run.stderr), run.stderr)
@@ -64,7 +64,7 @@ describe("a node in trouble", () => {
 
   it("exits 1 when another process has its data folder, and says which", async () => {
     const holder = cluster.node("n2")
-    const run = await up(["--name", "second", "--data-dir", holder.dataDir])
+    const run = await up({ name: "second", "data-dir": holder.dataDir })
     assert.strictEqual(run.code, 1)
     assert.include(run.stderr, holder.dataDir)
     assert.include(run.stderr, `${holder.process.pid}`)
@@ -74,13 +74,13 @@ describe("a node in trouble", () => {
     const file = Path.join(folder, "a-file")
     await writeFile(file, "")
     await chmod(file, 0o444)
-    const run = await up(["--name", "nofolder", "--data-dir", file])
+    const run = await up({ name: "nofolder", "data-dir": file })
     assert.strictEqual(run.code, 1, run.stderr)
     assert.include(run.stderr, file)
   })
 
   it("exits 1 when an older living node has its name, and leaves that one alone", async () => {
-    const run = await up(["--name", "n2", "--data-dir", Path.join(folder, "twin"), "--join", cluster.node("n1").gossip])
+    const run = await up({ name: "n2", "data-dir": Path.join(folder, "twin"), join: cluster.node("n1").gossip })
     assert.strictEqual(run.code, 1, run.stderr)
     assert.include(run.stderr, "n2")
     assert.include(run.stderr, "already")
@@ -134,7 +134,7 @@ describe("a node in trouble", () => {
     await new Promise((resolve) => probe.close(resolve))
     const early = await cluster.add("early", { join: [`localhost:${port}`] })
     await waitUntil("it says that the seed does not answer", async () => early.stderr.includes(`${port}`))
-    const late = await cluster.add("late", { join: [], args: ["--bind", `127.0.0.1:${port}`] })
+    const late = await cluster.add("late", { join: [], bind: `127.0.0.1:${port}` })
     await waitUntil("the two found each other", async () => (await cluster.status(late)).members.alive === 2, 30_000)
     early.kill("SIGTERM")
     late.kill("SIGTERM")
