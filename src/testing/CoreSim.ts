@@ -338,7 +338,9 @@ export class CoreSim {
     if (this.options.mutant === "M6" && this.steps % 1000 === 0) {
       said = Array.from({ length: 200 }, () => messages[0] ?? { _tag: "Who" as const })
     }
-    if (this.options.mutant === "M2" && this.datagrams % 50 === 0) said = messages.map((message) => raise(node, message))
+    if (this.options.mutant === "M2" && this.datagrams % 50 === 0) {
+      said = messages.map((message) => raise(node, message))
+    }
     let size = this.packet.overhead
     for (const message of said) size += this.packet.sizeOf(message)
     this.datagrams++
