@@ -23,6 +23,15 @@ describe("Hop", () => {
     assert.deepStrictEqual(Hop.decodeReply(Hop.encodeReply(told, bytes(head))), { told, head })
   })
 
+  it("gives large heads bytes of their own, as they are sent without a copy", () => {
+    const large = Hop.encodeRequest({ ...request, url: `/${"ü".repeat(20_000)}` })
+    const before = large.slice()
+    Hop.encodeRequest({ ...request, url: `/${"x".repeat(50_000)}` })
+    assert.deepStrictEqual(large, before)
+    const reply = { status: 200, headers: [["a", "b".repeat(30_000)]] }
+    assert.deepStrictEqual<unknown>(Hop.decodeReply(Hop.encodeReply(told, bytes(reply)))?.head, reply)
+  })
+
   it("answers undefined for every head with a field that is missing, too long or of another type", () => {
     for (const field of Object.keys(request)) {
       assert.isUndefined(Hop.decodeRequest(bytes({ ...request, [field]: undefined })), field)

@@ -112,7 +112,7 @@ export class PeerPool {
     const { connection } = peer
     if (connection?.ready === true) return opened(connection.mux.open(head))
     if (peer.waiting.length >= maxWaiting) return opened(undefined)
-    peer.waiting.push({ head, opened })
+    peer.waiting.push({ head: head.slice(), opened })
     if (connection === undefined) this.#connect(peer)
   }
 

@@ -223,6 +223,7 @@ export class Placement implements Pool.Owner {
       return this.fail(call, "handler-error")
     }
     if (error.code === "head-too-large") return this.fail(call, "bad-reply")
+    if (error.code === "capacity") return this.fail(call, "no-capacity")
     const unread = slot.killed && call.startedAt >= slot.askedAt
     if (!call.replied && (unread || (slot.killed && call.invocation.idempotent))) {
       this.#options.metrics.retried++
