@@ -237,7 +237,7 @@ const deployAll = (nodes: ReadonlyArray<Node>, bundles: ReadonlyArray<Deploy.Bun
         bytes: bundle.code.byteLength
       })
       return deployed.name
-    }))
+    }), { concurrency: 4 })
 
 /** A line to paste for every function, each through another node. */
 const urls = (nodes: ReadonlyArray<Node>, names: ReadonlyArray<string>): ReadonlyArray<string> =>
