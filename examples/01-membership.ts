@@ -2,7 +2,7 @@
  *
  * Run: node examples/01-membership.ts
  *
- * Expected output (times differ):
+ * Expected output:
  *   ada knows ada, bob, cyd
  *   bob hears that cyd's metadata is now "busy"
  *   cyd leaves

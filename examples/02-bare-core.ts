@@ -2,7 +2,7 @@
  *
  * Run: node examples/02-bare-core.ts
  *
- * Expected output (always the same: time and randomness are inputs):
+ * Expected output (the same at every run: time and randomness are inputs):
  *      3 ms  bob: Joined ada
  *      3 ms  bob: JoinDone contacted 1
  *      4 ms  ada: Joined bob
@@ -11,7 +11,7 @@
  *   3998 ms  ada: Suspected bob
  *   7998 ms  ada: Failed bob
  *  15000 ms  it runs again
- *  15700 ms  ada: Joined bob
+ *  15274 ms  ada: Joined bob
  *   ada sees ada:alive, bob:alive
  *   bob sees bob:alive, ada:alive
  */
