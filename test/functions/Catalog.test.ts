@@ -132,6 +132,20 @@ describe("a deploy", () => {
     assert.strictEqual(CatalogState.current(record, "live")?.stamp.epoch, 2)
   })
 
+  it("is done again by the next master when its own is deposed before it is shown", () => {
+    const cluster = started(["a", "b"])
+    const fiber = cluster.fork(cluster.deploy("a", "hello", "1"))
+    cluster.stepUntilPrepared(["b"])
+    cluster.reign(2, "b")
+    const exit = cluster.world.join(fiber, 5000)
+    assert.isTrue(exit !== undefined && Exit.isSuccess(exit))
+    cluster.world.runFor(3000)
+    for (const id of ["a", "b"]) {
+      const record = Option.getOrThrow(cluster.get(cluster.catalog(id).describe("hello")))
+      assert.strictEqual(CatalogState.current(record, "live")?.stamp.epoch, 2)
+    }
+  })
+
   it("fails without a master, with the reign that is known", () => {
     const cluster = started(three)
     cluster.kill("a")
@@ -142,11 +156,8 @@ describe("a deploy", () => {
   it("that a master left prepared is taken to its end by the next", () => {
     const cluster = started(three)
     cluster.fork(Effect.ignore(cluster.deploy("a", "hello", "1")))
-    const prepared = () =>
-      ["b", "c"].filter((id) => [...(cluster.disks.get(id)?.keys() ?? [])].join().includes("prepared/"))
-    while (prepared().length === 0) cluster.world.runFor(0.1)
+    const holder = cluster.stepUntilPrepared(["b", "c"])
     cluster.kill("a")
-    const holder = prepared()[0] ?? ""
     const successor = holder === "b" ? "c" : "b"
     assert.isUndefined(cluster.live(holder, "hello"))
     cluster.tellMembers()
@@ -158,6 +169,23 @@ describe("a deploy", () => {
     const manifest = cluster.get(cluster.catalog(successor).resolve("hello", "live"))
     assert.isDefined(cluster.get(cluster.catalog(successor).bundlePath(manifest.bundle)))
     assert.notInclude([...(cluster.disks.get(holder)?.keys() ?? [])].join(), "prepared/")
+  })
+})
+
+describe("a new master", () => {
+  it("has what the others have before its first write", () => {
+    const cluster = started(three)
+    cluster.net.partition(ips(["a", "b"]), ips(["c"]))
+    cluster.tellGone(["a", "b"], ["c"])
+    cluster.get(cluster.deploy("b", "hello", "1"))
+    cluster.kill("a")
+    cluster.net.heal()
+    cluster.tellMembers()
+    assert.isUndefined(cluster.live("c", "hello"))
+    cluster.reign(2, "c")
+    assert.isTrue(Exit.isSuccess(cluster.run(cluster.catalog("c").remove("hello"))))
+    cluster.world.runFor(100)
+    assert.isUndefined(cluster.live("b", "hello"))
   })
 })
 

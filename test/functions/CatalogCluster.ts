@@ -159,6 +159,16 @@ export class CatalogCluster {
     ]
   }
 
+  viewOf(id: string): ClusterView {
+    return SubscriptionRef.getUnsafe(this.node(id).view)
+  }
+
+  partsOf(id: string): CatalogNode.CatalogNode["Service"] {
+    const { parts } = this.node(id)
+    if (parts === undefined) throw new Error(`${id} has not opened its catalog yet`)
+    return parts
+  }
+
   /** Starts a node on its disk, as a new run of its process; the store may be replaced by a bad one. */
   start(id: string, store: (files: Map<string, Uint8Array>) => Store.Store["Service"] = Store.makeMemory): Node {
     const bootId = ++this.boots
@@ -291,6 +301,18 @@ export class CatalogCluster {
   live(at: string, name: string): string | undefined {
     const snapshot = this.get(this.catalog(at).snapshot)
     return snapshot.functions.find((one) => one.name === name)?.aliases["live"]
+  }
+
+  /** Runs until one of these nodes has a prepared change on its disk. */
+  stepUntilPrepared(ids: ReadonlyArray<string>): string {
+    for (let i = 0; i < 1000; i++) {
+      const holder = ids.find((id) =>
+        [...(this.disks.get(id)?.keys() ?? [])].some((path) => path.startsWith("prepared/"))
+      )
+      if (holder !== undefined) return holder
+      this.world.runFor(0.1)
+    }
+    throw new Error("nothing was prepared")
   }
 
   /** Nodes whose disk has the bundle and the record or prepared change of a function. */
