@@ -144,10 +144,10 @@ export const frame = (
     ? "no reign is known"
     : `reign ${reign.epoch}: ${reign.master} is master`
   const members = new Map(snapshot.members.map((member) => [member.id, member]))
-  const known = new Set(processes.map((process) => process.name))
+  const known = new Set(processes.map(({ name }) => name))
   const others = snapshot.members.filter((member) => !known.has(member.id))
   const rows = [
-    ...processes.map((process) => row(process.name, members.get(process.name), process, snapshot.functions)),
+    ...processes.map((node) => row(node.name, members.get(node.name), node, snapshot.functions)),
     ...others.map((member) => row(member.id, member, undefined, snapshot.functions))
   ]
   const table = Table.render(["NODE", "ROLE", "STATUS", "STARTED", "HTTP", "PID", "WARM"], rows, style).split("\n")
@@ -159,7 +159,7 @@ export const frame = (
 const row = (
   name: string,
   member: Report.Member | undefined,
-  process: Process | undefined,
+  node: Process | undefined,
   functions: ReadonlyArray<Report.Function>
 ): ReadonlyArray<Table.Cell> => {
   const status = member?.status ?? "unknown"
@@ -170,8 +170,8 @@ const row = (
     { text: role, color: Report.roleColor(role) },
     { text: status, color: Report.statusColor(status) },
     member === undefined ? "-" : Report.time(member.startedAt).slice(11),
-    process?.http ?? "-",
-    process === undefined ? "-" : process.running ? String(process.pid) : { text: "ended", color: "dim" },
+    node?.http ?? "-",
+    node === undefined ? "-" : node.running ? String(node.pid) : { text: "ended", color: "dim" },
     functions.filter((fn) => Report.warmOn(fn).includes(name)).map((fn) => fn.name).sort().join(" ")
   ]
 }

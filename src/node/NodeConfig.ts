@@ -1,4 +1,4 @@
-/** What one node of a cluster is told at its start.
+/** What one node of a cluster is told at its start. PURE.
  *
  * Boundary: values only. The command line reads flags and variables into it; programs that embed a node write it. */
 import type { Address } from "../swim/Member.ts"
