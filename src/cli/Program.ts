@@ -26,8 +26,8 @@ export interface Options {
 /** npm and a terminal may both pass on one Ctrl-C: what comes this soon after the first signal is the same one. */
 const sameSignalMillis = 250
 
-/** Longer than a node needs to leave; whoever sends SIGTERM would rather have the process gone. */
-const leaveLimit = "20 seconds"
+/** Longer than a node needs to finish calls of the default time limit; then whoever sent SIGTERM has the process gone. */
+const leaveLimit = "60 seconds"
 
 export const run = (options: Options): void => {
   const state = { serving: false, signals: 0, firstAt: 0 }
