@@ -143,6 +143,9 @@ export const resolve = (options: Options): Result.Result<Config, InvalidConfig> 
   if (advertise !== undefined && unspecified.has(advertise.success.host)) {
     return invalid("advertise", `${options.advertise} is not an address that others can reach`)
   }
+  if (advertise !== undefined && !Discovery.isIp(advertise.success.host)) {
+    return invalid("advertise", `"${advertise.success.host}" is a name, an IP address is needed`)
+  }
   const seeds = Discovery.parseSeeds(options.join ?? [])
   if (Result.isFailure(seeds)) return invalid("join", seeds.failure.message)
   const metadata = options.metadata ?? new Uint8Array(0)

@@ -20,6 +20,7 @@ export class InvalidAddress extends Schema.TaggedError<InvalidAddress>()("Invali
 /** The longest host name of DNS, and far above the longest IP address. */
 const maxHostLength = 253
 const hostName = /^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?$/
+const ipv4 = /^[0-9]{1,3}(\.[0-9]{1,3}){3}$/
 const ipv6 = /^[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?$/
 
 /** Parses `host:port`; IPv6 hosts stand in brackets. Port 0 is only allowed where `anyPort` says so. */
@@ -47,6 +48,9 @@ export const parseAddress = (
   if (port === 0 && options.anyPort !== true) return problem("the port must not be 0")
   return Result.succeed({ host, port })
 }
+
+/** Whether `host` is an IP address and no name: only those travel in gossip. */
+export const isIp = (host: string): boolean => ipv4.test(host) || (host.includes(":") && ipv6.test(host))
 
 /** Parses all seeds; the first that is wrong is reported. */
 export const parseSeeds = (texts: ReadonlyArray<string>): Result.Result<Array<Address>, InvalidAddress> => {

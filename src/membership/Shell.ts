@@ -212,8 +212,9 @@ const open = Effect.fnUntraced(function*(
     const exit = yield* Effect.exit(
       Effect.gen(function*() {
         const datagrams = yield* transport.datagrams(config.bind)
-        const listener = yield* transport.listen({ host: config.bind.host, port: datagrams.address.port })
-        return { datagrams, listener, address: { host: config.bind.host, port: datagrams.address.port } }
+        // the address that was bound: one IP for both, also where the setting is a name
+        const listener = yield* transport.listen(datagrams.address)
+        return { datagrams, listener, address: datagrams.address }
       }).pipe(Scope.provide(both))
     )
     if (Exit.isSuccess(exit)) return exit.value

@@ -32,6 +32,8 @@ describe("Config", () => {
     assert.strictEqual(refused({ bind: "nowhere" }), "bind")
     assert.strictEqual(refused({ bind: "0.0.0.0:7946" }), "advertise")
     assert.strictEqual(refused({ bind: "0.0.0.0:7946", advertise: "0.0.0.0:7946" }), "advertise")
+    assert.strictEqual(refused({ advertise: "node1:7946" }), "advertise")
+    assert.strictEqual(refused({ advertise: "[fe80::1]:7946" }), "accepted")
     assert.strictEqual(refused({ join: ["10.0.0.1"] }), "join")
     assert.strictEqual(refused({ metadata: new Uint8Array(513) }), "metadata")
     assert.strictEqual(refused({ probeTimeout: "2 seconds" }), "probeTimeout")

@@ -9,7 +9,9 @@ import * as Option from "effect/Option"
 import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import type { Change } from "../../src/membership/Changes.ts"
+import * as Config from "../../src/membership/Config.ts"
 import * as Transport from "../../src/membership/Transport.ts"
+import * as Codec from "../../src/wire/Codec.ts"
 import { Cluster, type Node } from "./Cluster.ts"
 
 const seed = ["10.0.0.1:7946"]
@@ -59,6 +61,25 @@ describe("Membership on a simulated network", () => {
       assert.include(tags(node), "Left n4")
       assert.notInclude(tags(node), "Failed n4")
     }
+  })
+
+  it("declares nobody failed while a fifth of all datagrams is lost", () => {
+    const cluster = new Cluster({ seed: 5, conditions: { loss: 0.2, latency: [1, 10] } })
+    const nodes = joined(cluster, 8)
+    cluster.world.runFor(120_000)
+    for (const node of nodes) assert.isEmpty(tags(node).filter((tag) => tag.startsWith("Failed")))
+  })
+
+  it("brings two halves together again after they were parted", () => {
+    const cluster = new Cluster()
+    const nodes = joined(cluster, 4)
+    const [left, right] = [nodes.slice(0, 2), nodes.slice(2)]
+    cluster.net.partition(left.map(({ ip }) => ip), right.map(({ ip }) => ip))
+    cluster.agree(left, ["n1:alive", "n2:alive", "n3:dead", "n4:dead"], 30_000)
+    cluster.agree(right, ["n1:dead", "n2:dead", "n3:alive", "n4:alive"], 30_000)
+    cluster.world.runFor(60_000)
+    cluster.net.heal()
+    cluster.agree(nodes, ["n1:alive", "n2:alive", "n3:alive", "n4:alive"], 60_000)
   })
 
   it("spreads new metadata to all", () => {
@@ -257,6 +278,18 @@ describe("Membership on a simulated network", () => {
     assert.strictEqual(values.get("shoal_datagrams_total in"), datagramsIn)
     assert.isAbove(values.get("shoal_datagram_bytes_total out") ?? 0, 1000)
     assert.isAbove(values.get("shoal_probe_rtt_milliseconds") ?? 0, 5)
+  })
+
+  it("speaks another codec where all members use it, and refuses those that do not", () => {
+    const cluster = new Cluster()
+    const json = (ip: string) => Layer.merge(cluster.net.layer(ip), Config.layerCodec(Codec.json))
+    const a = cluster.start("a", "10.0.0.1", {}, json("10.0.0.1"))
+    const b = cluster.start("b", "10.0.0.2", { join: seed }, json("10.0.0.2"))
+    cluster.agree([a, b], ["a:alive", "b:alive"], 5000)
+    const c = cluster.start("c", "10.0.0.3", { join: seed })
+    cluster.world.runFor(10_000)
+    assert.deepStrictEqual(cluster.view(c), ["c:alive"])
+    assert.isAtLeast(cluster.run(a.service.statistics).rejected["malformed-message"] ?? 0, 1)
   })
 
   it("is ready at once when its only seed is itself", () => {

@@ -57,6 +57,14 @@ describe("Membership on real loopback sockets", () => {
       assert.strictEqual(error.message, `the address is already in use: 127.0.0.1:${address.port}`)
     }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
+  it.live("announces an IP address where a name is bound", () =>
+    Effect.gen(function*() {
+      const layer = Membership.layer({ name: "a", bind: "localhost:0" }).pipe(Layer.provide(NodeTransport.layer))
+      const { address } = yield* Context.get(yield* Layer.build(layer), Membership.Membership).self
+      assert.include(["127.0.0.1", "::1"], address.host)
+      assert.isAbove(address.port, 0)
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
+
   it.live("frees its port when it left", () =>
     Effect.gen(function*() {
       const a = yield* member("a", [])
