@@ -62,6 +62,7 @@ export interface Options {
 /** Key of the reign among gossip's items. */
 export const itemKey = "reign"
 
+const restartPause = "10 millis"
 /** Messages that wait at most. */
 const capacity = 8192
 
@@ -216,8 +217,11 @@ const restart = Effect.fnUntraced(function*(
     joining: false,
     floor: election.floor,
     reign: election.reign,
-    registrations
+    registrations,
+    rebuilt: true
   })
+  // a defect that repeats must not spin
+  yield* Effect.sleep(restartPause)
   // the mailbox may be full: the one fiber that empties it must not wait for it
   yield* Effect.forkIn(resync(shell.membership, post), shell.scope)
 })

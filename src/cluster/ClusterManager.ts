@@ -13,8 +13,8 @@ import type { Membership } from "../membership/Membership.ts"
 import type { BootId, MemberId } from "../swim/Member.ts"
 import * as ClusterActor from "./ClusterActor.ts"
 import { LowerReign, Malformed, NoMaster, NotMaster } from "./ClusterError.ts"
-import * as ClusterServer from "./ClusterServer.ts"
 import type { Found } from "./ClusterRpc.ts"
+import * as ClusterServer from "./ClusterServer.ts"
 import * as ClusterState from "./ClusterState.ts"
 import * as ClusterView from "./ClusterView.ts"
 import * as Election from "./Election.ts"
@@ -90,7 +90,7 @@ const make = Effect.gen(function*() {
     if (home === undefined) return
     homes.delete(version)
     homes.set(version, home)
-    if (homes.size > maxHomes) for (const oldest of homes.keys()) return void homes.delete(oldest)
+    if (homes.size > maxHomes) { for (const oldest of homes.keys()) return void homes.delete(oldest) }
   }
   const toLocated = (version: string, found: Found): Located => {
     if (found._tag === "Known") return { nodes: found.nodes, lease: "none" }
@@ -153,10 +153,11 @@ const locate = (actor: Actor, version: string): Effect.Effect<Found> =>
       if (answer._tag !== "Located") return Effect.succeed(granted)
       const { where } = answer
       if (where._tag === "AskReplica") {
+        const { live } = where
         return ClusterServer.within(
           ClusterServer.firstOf(
             where.to,
-            (to) => actor.calls.call(to, ClusterServer.callTimeout, (client) => client.ClusterQuery({ version })),
+            (to) => actor.calls.call(to, ClusterServer.callTimeout, (client) => client.ClusterQuery({ version, live })),
             () => Effect.succeed(granted)
           ),
           "50 millis"
@@ -176,8 +177,11 @@ const toHome = (actor: Actor, home: Run | undefined, version: string, what: "ren
       : actor.post({ _tag: "LeaseEnded", from: actor.self, version })
   }
   return Effect.ignore(
-    actor.calls.call(home, "200 millis", (client) =>
-      what === "renew" ? Effect.asVoid(client.ClusterRenew({ version })) : client.ClusterEnd({ version }))
+    actor.calls.call(
+      home,
+      "200 millis",
+      (client) => what === "renew" ? Effect.asVoid(client.ClusterRenew({ version })) : client.ClusterEnd({ version })
+    )
   )
 }
 
@@ -196,8 +200,7 @@ const mastership = (actor: Actor): Effect.Effect<Reign.Reign, NotMaster> =>
       "Busy",
       () => Effect.succeed({ reign: undefined, master: false })
     ),
-    ({ master, reign }) =>
-      master && reign !== undefined ? Effect.succeed(reign) : Effect.fail(new NotMaster({ reign }))
+    ({ master, reign }) => master && reign !== undefined ? Effect.succeed(reign) : Effect.fail(new NotMaster({ reign }))
   )
 
 const admit = (actor: Actor, reign: Reign.Reign): Effect.Effect<void, LowerReign | Malformed> =>
@@ -233,17 +236,23 @@ const masterCall = <A, E, R>(
     readonly retryOn?: ((error: E) => boolean) | undefined
   }
 ): Effect.Effect<A, Exclude<E, NotMaster> | NoMaster, R> => {
-  const again = (after: Effect.Effect<void>) => Effect.andThen(after, Effect.andThen(Effect.sleep(retryInterval), attempt))
+  const again = (after: Effect.Effect<void>) =>
+    Effect.andThen(after, Effect.andThen(Effect.sleep(retryInterval), attempt))
   const attempt: Effect.Effect<A, Exclude<E, NotMaster>, R> = Effect.suspend(() =>
-    Effect.flatMap(findMaster(actor), (master) =>
-      Effect.catch(call(master), (error): Effect.Effect<A, Exclude<E, NotMaster>, R> => {
-        if (isNotMaster(error)) {
-          return again(error.reign === undefined || !Reign.isValid(error.reign) ? Effect.void : learn(actor, error.reign))
-        }
-        return options?.retryOn?.(error) === true
-          ? again(Effect.void)
-          : Effect.fail(error as Exclude<E, NotMaster>)
-      }))
+    Effect.flatMap(
+      findMaster(actor),
+      (master) =>
+        Effect.catch(call(master), (error): Effect.Effect<A, Exclude<E, NotMaster>, R> => {
+          if (isNotMaster(error)) {
+            return again(
+              error.reign === undefined || !Reign.isValid(error.reign) ? Effect.void : learn(actor, error.reign)
+            )
+          }
+          return options?.retryOn?.(error) === true
+            ? again(Effect.void)
+            : Effect.fail(error as Exclude<E, NotMaster>)
+        })
+    )
   )
   return Effect.timeoutOrElse(attempt, {
     duration: options?.within ?? masterTimeout,

@@ -14,7 +14,7 @@ export type Support = "supported" | "hearing" | "refused" | "unreachable"
 /** Where to go on with a look-up: `to` names the nodes to ask, each one only when those before it fail. */
 export type Where =
   | { readonly _tag: "Known"; readonly nodes: ReadonlyArray<Run> }
-  | { readonly _tag: "AskReplica"; readonly to: ReadonlyArray<Run> }
+  | { readonly _tag: "AskReplica"; readonly to: ReadonlyArray<Run>; readonly live: number }
   | { readonly _tag: "AskHome"; readonly to: ReadonlyArray<Run> }
   | { readonly _tag: "Granted" }
   | { readonly _tag: "Wait"; readonly holder: Run }
@@ -123,7 +123,15 @@ export type Input =
   | { readonly _tag: "DeltaReceived"; readonly now: number; readonly from: Run; readonly delta: Delta }
   | { readonly _tag: "FollowEnded"; readonly now: number; readonly target: Run }
   | { readonly _tag: "Locate"; readonly now: number; readonly ask: number; readonly version: string }
-  | { readonly _tag: "Query"; readonly now: number; readonly ask: number; readonly from: Run; readonly version: string }
+  | {
+    readonly _tag: "Query"
+    readonly now: number
+    readonly ask: number
+    readonly from: Run
+    readonly version: string
+    /** how many live entries the asker has told of */
+    readonly live: number
+  }
   | {
     readonly _tag: "LeaseAsked"
     readonly now: number

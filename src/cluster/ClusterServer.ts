@@ -63,10 +63,10 @@ export const layer = ClusterRpc.toLayer(Effect.gen(function*() {
       yield* actor.post({ _tag: "Reregister", from, reign })
     }),
     ClusterSubscribe: ({ reign }) => Stream.unwrap(subscription(actor, reign)),
-    ClusterQuery: Effect.fnUntraced(function*({ version }) {
+    ClusterQuery: Effect.fnUntraced(function*({ live, version }) {
       const from = yield* callerOnly
       if (from === undefined || version.length > maxVersionLength) return granted(undefined)
-      const answer = yield* actor.ask({ _tag: "Query", from, version })
+      const answer = yield* actor.ask({ _tag: "Query", from, version, live })
       return yield* resolve(actor, version, from, answer)
     }),
     ClusterLease: Effect.fnUntraced(function*({ asker, version }) {
@@ -174,11 +174,17 @@ export const resolve = (
   if (answer._tag !== "Located") return Effect.succeed(granted(undefined))
   const { where } = answer
   if (where._tag !== "AskHome") return Effect.succeed(toFound(where, actor.self))
-  const own = () => Effect.map(actor.ask({ _tag: "LeaseAsked", from: asker, version }), (last) =>
-    last._tag === "Located" ? toFound(last.where, actor.self) : granted(undefined))
+  const own = () =>
+    Effect.map(
+      actor.ask({ _tag: "LeaseAsked", from: asker, version }),
+      (last) => last._tag === "Located" ? toFound(last.where, actor.self) : granted(undefined)
+    )
   return within(
-    firstOf(where.to, (to) =>
-      actor.calls.call(to, callTimeout, (client) => client.ClusterLease({ version, asker })), own),
+    firstOf(
+      where.to,
+      (to) => actor.calls.call(to, callTimeout, (client) => client.ClusterLease({ version, asker })),
+      own
+    ),
     homeTimeout
   )
 }
@@ -198,7 +204,7 @@ export const firstOf = <E, E2>(
  * up may itself take as long as its connection is stuck. */
 export const within = <E>(call: Effect.Effect<Found, E>, deadline: "40 millis" | "50 millis"): Effect.Effect<Found> =>
   Effect.gen(function*() {
-    const fiber = yield* Effect.forkDetach(Effect.catch(call, () => Effect.succeed(granted(undefined))))
+    const fiber = yield* Effect.forkDetach(Effect.orElseSucceed(call, () => granted(undefined)))
     const exit = yield* Effect.timeoutOption(Fiber.await(fiber), deadline)
     if (Option.isSome(exit)) return exit.value._tag === "Success" ? exit.value.value : granted(undefined)
     fiber.interruptUnsafe()

@@ -4,6 +4,7 @@
  * `Topology` (members and roles), `Election` (the reign), `Replica` (the routing table and its copies), `Registrations`
  * (this node's own entries) and `Leases`; and answers look-ups.
  * Boundary: outputs are data; `ClusterManager` and `Replication` carry them out. Invariants: R1, R2, R5. */
+import type { MemberId } from "../swim/Member.ts"
 import type { Answer, Input, Output, Where } from "./ClusterMessage.ts"
 import type { ClusterView, Role } from "./ClusterView.ts"
 import * as Election from "./Election.ts"
@@ -29,6 +30,8 @@ export interface Options {
   readonly reign: Reign.Reign | undefined
   /** what the former state of this same run had registered */
   readonly registrations?: Registrations.Registrations | undefined
+  /** a former state of this same run had a defect */
+  readonly rebuilt?: boolean | undefined
 }
 
 export interface ClusterState {
@@ -43,6 +46,8 @@ export interface ClusterState {
   registeredUnder: Reign.Reign | undefined
   changed: boolean
   started: boolean
+  /** when each node was last asked to register again */
+  readonly reminded: Map<MemberId, number>
   timer: number
 }
 
@@ -59,6 +64,7 @@ export const make = (options: Options): ClusterState => ({
   registeredUnder: undefined,
   changed: true,
   started: false,
+  reminded: new Map(),
   timer: Number.POSITIVE_INFINITY
 })
 
@@ -299,7 +305,11 @@ const where = (self: ClusterState, version: string, asker: Run, now: number): Wh
   const keepers = Topology.keepers(self.topology)
   if (self.role === "worker") {
     const replicas = Rendezvous.order(self.self.id, keepers, maxTargets)
-    return replicas.length === 0 ? { _tag: "Granted" } : { _tag: "AskReplica", to: replicas.map(toRun) }
+    return replicas.length === 0 ? { _tag: "Granted" } : {
+      _tag: "AskReplica",
+      to: replicas.map(toRun),
+      live: Registrations.acknowledged(self.registrations)
+    }
   }
   const nodes = RoutingTable.nodes(self.replica.table, version, counts)
   if (nodes.length > 0) return { _tag: "Known", nodes }
@@ -325,6 +335,7 @@ const applyLookup = (
     case "Locate":
       return reply(out, input.ask, { _tag: "Located", where: where(self, version, self.self, now) })
     case "Query": {
+      remind(self, input, out)
       // asked as a keeper by somebody whose view differs: the lease is the best answer, never another detour
       const found = self.role === "worker"
         ? lease(self, version, input.from, now)
@@ -342,6 +353,20 @@ const applyLookup = (
       return Leases.end(self.leases, version, input.from)
   }
 }
+
+/** Asks a node to register again when this table knows nothing of what it told the master. */
+const remind = (self: ClusterState, { from, live, now }: Of<"Query">, out: Array<Output>): void => {
+  const { reign } = self.election
+  if (self.role === "worker" || reign === undefined || !(live > 0)) return
+  if (RoutingTable.liveOf(self.replica.table, from) > 0) return
+  if (now - (self.reminded.get(from.id) ?? Number.NEGATIVE_INFINITY) < remindInterval) return
+  if (self.reminded.size >= maxReminded) self.reminded.clear()
+  self.reminded.set(from.id, now)
+  out.push({ _tag: "SendReregister", to: from, reign })
+}
+
+const remindInterval = 5000
+const maxReminded = 4096
 
 // ---- consequences
 

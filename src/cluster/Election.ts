@@ -40,7 +40,7 @@ interface Watch {
   lost: boolean
 }
 
-type Basis = "vacant" | "departed" | "witnessed" | "meeting"
+type Basis = "vacant" | "departed" | "witnessed" | "meeting" | "renewal"
 
 interface Claim {
   readonly reign: Reign.Reign
@@ -56,6 +56,8 @@ export interface Election {
   /** The reign obeyed: what is known in R2. */
   reign: Reign.Reign | undefined
   reignSince: number
+  /** the holder was seen alive since: its death is news, not an old view */
+  holderSeen: boolean
   /** The highest epoch heard, claimed or found. */
   floor: number
   /** A higher reign that is not obeyed, because the master is still heard. */
@@ -73,6 +75,8 @@ export interface Election {
   claim: Claim | undefined
   claimAt: number | undefined
   basis: Basis | undefined
+  /** a master whose state was built anew reigns by a new epoch, so that everybody registers and subscribes again */
+  renewing: boolean
   notBefore: number
   contacted: boolean
   settleUntil: number
@@ -90,11 +94,14 @@ export const make = (options: {
   readonly joining: boolean
   readonly floor: number
   readonly reign: Reign.Reign | undefined
+  /** the state of this same run is built anew */
+  readonly rebuilt?: boolean | undefined
 }): Election => {
   const self: Election = {
     self: options.self,
     reign: options.reign,
     reignSince: Number.NEGATIVE_INFINITY,
+    holderSeen: false,
     floor: Math.max(options.floor, options.reign?.epoch ?? 0),
     pending: undefined,
     pendingSince: 0,
@@ -108,6 +115,7 @@ export const make = (options: {
     claim: undefined,
     claimAt: undefined,
     basis: undefined,
+    renewing: options.rebuilt === true && Reign.isHeldBy(options.reign, options.self),
     notBefore: options.now,
     contacted: !options.joining,
     settleUntil: options.now,
@@ -194,6 +202,8 @@ const obey = (
   const wasMaster = isMaster(self)
   self.reign = reign
   self.reignSince = now
+  self.holderSeen = false
+  self.renewing = false
   self.floor = Math.max(self.floor, reign.epoch)
   if (!Reign.isLower(reign, self.pending)) self.pending = undefined
   self.verdicts.clear()
@@ -397,6 +407,7 @@ const followWitnesses = (self: Election, topology: Topology.Topology, now: numbe
   const { reign } = self
   if (reign === undefined) return
   const present = Topology.isActive(topology, reign)
+  if (present) self.holderSeen = true
   // who watched a master that is gone stays the measure for its succession
   const computed = present ? computeWitnesses(self, topology, reign.id) : self.witnesses
   if (!self.announced || isMaster(self)) self.witnesses = computed
@@ -439,12 +450,7 @@ const settlePending = (self: Election, topology: Topology.Topology, now: number,
     self.pending = undefined
     return
   }
-  if (isMaster(self)) {
-    if (Topology.isActive(topology, pending) && !isOlder(self, topology)) {
-      obey(self, topology, pending, "an older master reigns", now, out)
-    }
-    return
-  }
+  if (isMaster(self)) return // they meet, see `considerClaim`
   if (!hearsMaster(self, topology, now)) return obey(self, topology, pending, "its master is silent", now, out)
   if (self.reign !== undefined && now >= self.contestAt) {
     self.contestAt = now + contestInterval
@@ -452,7 +458,8 @@ const settlePending = (self: Election, topology: Topology.Topology, now: number,
   }
 }
 
-/** Two reigns meet: the older holder goes on, unless more nodes hear the other (see `progressClaim`). */
+/** Two reigns meet: the one that more nodes hear goes on, so that a node that was cut off deposes nobody when it returns;
+ * the older holder when they are equally many. */
 const isOlder = (self: Election, topology: Topology.Topology): boolean => {
   const own = topology.nodes.get(self.self.id)
   const other = self.pending === undefined ? undefined : topology.nodes.get(self.pending.id)
@@ -466,7 +473,7 @@ const considerClaim = (self: Election, topology: Topology.Topology, now: number,
     self.claimAt = undefined
     return
   }
-  const rank = basis === "meeting" ? 0 : successionRank(self, topology)
+  const rank = basis === "meeting" || basis === "renewal" ? 0 : successionRank(self, topology)
   if (rank < 0) {
     self.claimAt = undefined
     return
@@ -505,12 +512,13 @@ const claimBasis = (self: Election, topology: Topology.Topology, now: number): B
   if (reign === undefined) return "vacant"
   if (isMaster(self)) {
     const { pending } = self
-    if (pending === undefined) return undefined
+    if (pending === undefined) return self.renewing ? "renewal" : undefined
     if (Topology.isActive(topology, pending)) return "meeting"
     return hasDeparted(topology, pending) || now - self.pendingSince >= meetingGrace ? "meeting" : undefined
   }
   if (!Topology.isActive(topology, reign)) {
-    return hasDeparted(topology, reign) || now - self.reignSince >= unknownGrace ? "departed" : undefined
+    // a reign that is news beats a view in which its holder is dead: that view may be the older one
+    return self.holderSeen || now - self.reignSince >= unknownGrace ? "departed" : undefined
   }
   return hasMajorityVerdict(self) ? "witnessed" : undefined
 }
@@ -524,8 +532,9 @@ const hasDeparted = (topology: Topology.Topology, holder: Reign.Reign): boolean 
 }
 
 const hasMajorityVerdict = (self: Election): boolean => {
-  const { watch, witnesses } = self
-  if (watch === undefined || !watch.lost || witnesses.length === 0) return false
+  const { announced, watch, witnesses } = self
+  // a view that others have dropped out of is no measure: only the master's own list is
+  if (!announced || watch === undefined || !watch.lost || witnesses.length === 0) return false
   // a single witness cannot tell its own silence from the master's
   if (witnesses.length === 1 && !watch.refused) return false
   let count = 0
@@ -543,25 +552,19 @@ const successionRank = (self: Election, topology: Topology.Topology): number => 
 const progressClaim = (self: Election, topology: Topology.Topology, now: number, out: Array<Output>): void => {
   const { claim } = self
   if (claim === undefined) return
-  if (claim.phase === "asking") {
-    let count = 0
-    for (const id of self.witnesses) {
-      if (id === self.self.id || claim.answers.get(id) === "supported") count++
-    }
-    if (self.witnesses.length > 0 && count >= Role.majority(self.witnesses.length)) {
-      return win(self, topology, claim, { kind: "witnessed", witnesses: Math.min(count, 255) }, now, out)
-    }
-  }
+  const witnesses = claim.phase === "asking" ? witnessesFor(self, claim) : 0
+  if (witnesses > 0) return win(self, topology, claim, { kind: "witnessed", witnesses }, now, out)
   const answered = claim.phase === "asking" && claim.answers.size >= claim.asked.size
   if (!answered && now < claim.deadline) return
   const words = [...claim.answers.values()]
   const hearing = words.filter((word) => word === "hearing").length
   const supporting = 1 + words.filter((word) => word === "supported").length
   if (claim.phase === "asking" && claim.basis === "meeting" && self.pending !== undefined) {
-    // an isolated master that returns deposes nobody: more nodes hear the other one
-    return hearing > supporting
-      ? obey(self, topology, self.pending, "most nodes hear another master", now, out)
-      : win(self, topology, claim, { kind: "plain", witnesses: 0 }, now, out)
+    if (hearing > supporting || (hearing === supporting && !isOlder(self, topology))) {
+      return obey(self, topology, self.pending, "most nodes hear another master", now, out)
+    }
+    const kind = 2 * supporting > 1 + claim.asked.size ? "witnessed" : "plain"
+    return win(self, topology, claim, { kind, witnesses: Math.min(supporting - 1, 255) }, now, out)
   }
   if (claim.phase === "asking" && claim.basis !== "witnessed" && hearing === 0 && !words.includes("refused")) {
     return win(self, topology, claim, { kind: "plain", witnesses: 0 }, now, out)
@@ -572,6 +575,18 @@ const progressClaim = (self: Election, topology: Topology.Topology, now: number,
     fields: { epoch: claim.reign.epoch, basis: claim.basis, answers: words.join(" ") }
   })
   abandon(self, now)
+}
+
+/** How many witnesses of the lost master support the claim, if that is a majority of those it named itself. */
+const witnessesFor = (self: Election, claim: Claim): number => {
+  const { announced, witnesses } = self
+  if (
+    !announced || claim.basis === "meeting" || claim.basis === "renewal" ||
+    (witnesses.length === 1 && claim.basis !== "witnessed")
+  ) return 0
+  let count = 0
+  for (const id of witnesses) if (id === self.self.id || claim.answers.get(id) === "supported") count++
+  return count >= Role.majority(witnesses.length) ? Math.min(count, 255) : 0
 }
 
 const win = (
@@ -587,7 +602,8 @@ const win = (
     vacant: "there was no master",
     departed: "the master is gone",
     witnessed: "a majority of witnesses lost the master",
-    meeting: "two reigns met"
+    meeting: "two reigns met",
+    renewal: "its state was built anew"
   }[claim.basis]
   obey(self, topology, { ...claim.reign, ...evidence }, reason, now, out)
 }

@@ -19,7 +19,7 @@ export const NodeMeta = Schema.Struct({
   eligible: Schema.Boolean,
   tags: Schema.Record(Schema.String, Schema.String)
 })
-export interface NodeMeta extends Schema.Schema.Type<typeof NodeMeta> {}
+export type NodeMeta = typeof NodeMeta.Type
 
 const Json = Schema.fromJsonString(NodeMeta)
 const encodeJson = Schema.encodeUnknownExit(Json)

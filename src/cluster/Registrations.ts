@@ -100,6 +100,9 @@ export const take = (self: Registrations, to: Run, now: number): ReadonlyArray<E
   return entries
 }
 
+/** How many live entries the master has acknowledged. */
+export const acknowledged = (self: Registrations): number => self.unsent.size > 0 ? 0 : self.live
+
 /** The answer to what was taken: `live` is how many live entries the master has of this run, undefined a failure. */
 export const answered = (self: Registrations, to: Run, live: number | undefined, now: number): void => {
   const { inFlight } = self

@@ -30,6 +30,7 @@ export interface Reign {
 }
 
 /** The reign as it travels in control messages. Free of checks (they halve the codec's speed): see `isValid`. */
+/* oxlint-disable effecttsgo/schema-number */
 export const Wire = Schema.Struct({
   epoch: Schema.Number,
   id: Schema.String.pipe(Schema.brand("MemberId")),
@@ -39,6 +40,7 @@ export const Wire = Schema.Struct({
   kind: Schema.Literals(["granted", "witnessed", "plain"]),
   witnesses: Schema.Number
 })
+/* oxlint-enable effecttsgo/schema-number */
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder("utf-8", { fatal: false })
@@ -50,7 +52,8 @@ const isCount = (n: number, below: number): boolean => Number.isInteger(n) && n 
 /** Whether every field is within its range; a reign from the network that is not is refused. */
 export const isValid = (self: Reign): boolean => {
   const idBytes = encoder.encode(self.id)
-  return isCount(self.epoch, limit) && self.epoch > 0 && isCount(self.bootId, limit) && isCount(self.startedAt, limit) &&
+  return isCount(self.epoch, limit) && self.epoch > 0 && isCount(self.bootId, limit) &&
+    isCount(self.startedAt, limit) &&
     isCount(self.witnesses, 256) && idBytes.length > 0 && idBytes.length <= maxIdBytes && !idBytes.includes(0) &&
     decoder.decode(idBytes) === self.id &&
     (self.predecessor === undefined ||
@@ -140,5 +143,7 @@ export const isLower = (a: Reign | undefined, b: Reign | undefined): boolean =>
 export const max = (a: Reign | undefined, b: Reign | undefined): Reign | undefined => isLower(a, b) ? b : a
 
 /** Held by this run of this member. */
-export const isHeldBy = (self: Reign | undefined, holder: { readonly id: MemberId; readonly bootId: BootId }): boolean =>
-  self !== undefined && self.id === holder.id && self.bootId === holder.bootId
+export const isHeldBy = (
+  self: Reign | undefined,
+  holder: { readonly id: MemberId; readonly bootId: BootId }
+): boolean => self !== undefined && self.id === holder.id && self.bootId === holder.bootId

@@ -10,7 +10,7 @@ import type { Role } from "./ClusterView.ts"
 import * as Reign from "./Reign.ts"
 import * as RoutingTable from "./RoutingTable.ts"
 import type { Entry, Run } from "./RoutingTable.ts"
-import * as Topology from "./Topology.ts"
+import type * as Topology from "./Topology.ts"
 
 /** At most one batch in this time. */
 export const batchInterval = 100

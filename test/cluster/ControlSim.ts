@@ -7,50 +7,11 @@ import * as Reign from "../../src/cluster/Reign.ts"
 import * as RoutingTable from "../../src/cluster/RoutingTable.ts"
 import type { Run } from "../../src/cluster/RoutingTable.ts"
 import * as Member from "../../src/swim/Member.ts"
+import { controlReign, type Disk, fingerprint, type SimNode, type SimOptions } from "./ControlNode.ts"
 
 type Input = ClusterMessage.Input
 type Output = ClusterMessage.Output
 type WithoutNow<I> = I extends { readonly now: number } ? Omit<I, "now"> : never
-
-export interface Disk {
-  floor: number
-  reign: Reign.Reign | undefined
-}
-
-export interface SimNode {
-  readonly id: Member.MemberId
-  readonly bootId: number
-  readonly startedAt: number
-  readonly disk: Disk
-  readonly meta: Uint8Array
-  state: ClusterState.ClusterState
-  up: boolean
-  paused: boolean
-  left: boolean
-  held: Array<() => void>
-  item: Reign.Reign | undefined
-  incarnation: number
-  readonly seen: Map<
-    string,
-    { status: Member.Status; unreachableSince: number | undefined; bootId: number; deadAfter: number }
-  >
-  watch: Run | undefined
-  follow: Run | undefined
-  asks: Map<number, (answer: ClusterMessage.Answer) => void>
-  timerToken: number
-  /** the highest reign under which a control message was applied */
-  applied: Reign.Reign | undefined
-  known: Reign.Reign | undefined
-}
-
-export interface SimOptions {
-  readonly seed: number
-  readonly latency?: readonly [number, number]
-  /** share of messages that arrive 200 ms late, as a retransmission does */
-  readonly loss?: number
-  /** breaks a rule: may change the input or the state before a step; undefined drops the input */
-  readonly mutate?: (input: Input, node: SimNode) => Input | undefined
-}
 
 export class ControlSim {
   now = 0
@@ -67,6 +28,8 @@ export class ControlSim {
   private asks = 0
   private random: number
   private readonly options: SimOptions
+  /** the highest epoch by which each member ever reigned */
+  private readonly claimed = new Map<string, number>()
 
   constructor(options: SimOptions) {
     this.options = options
@@ -115,7 +78,8 @@ export class ControlSim {
 
   start(id: string, options: { readonly joining?: boolean; readonly eligible?: boolean } = {}): SimNode {
     const joining = options.joining ?? this.nodes.size > 0
-    const disk = this.disks.get(id) ?? { floor: 0, reign: undefined }
+    const kept = this.options.forgetful === true ? undefined : this.disks.get(id)
+    const disk = kept ?? { floor: 0, reign: undefined }
     this.disks.set(id, disk)
     const bootId = 1 + Math.floor(this.draw() * 2 ** 40)
     const self: Run = { id: Member.id(id), bootId }
@@ -245,10 +209,12 @@ export class ControlSim {
       if (where._tag !== "AskReplica" && where._tag !== "AskHome") return done(where)
       const [first] = where.to
       if (first === undefined) return done({ _tag: "Granted" })
-      this.call(node, first, (to) =>
+      const asking = { ask: 0, from: node.state.self, version }
+      const request = () =>
         where._tag === "AskReplica"
-          ? { _tag: "Query", ask: 0, from: node.state.self, version }
-          : { _tag: "LeaseAsked", ask: 0, from: to.state.self, version }, (reply) => {
+          ? { _tag: "Query", ...asking, live: where.live } as const
+          : { _tag: "LeaseAsked", ...asking } as const
+      this.call(node, first, request, (reply) => {
         if (reply?._tag !== "Located") return done({ _tag: "Granted" })
         if (reply.where._tag !== "AskHome") return done(reply.where)
         const [home] = reply.where.to
@@ -288,7 +254,7 @@ export class ControlSim {
   private call(
     from: SimNode,
     to: Run,
-    request: (to: SimNode) => WithoutNow<Input> & { readonly ask: number },
+    request: () => WithoutNow<Input> & { readonly ask: number },
     done: (answer: ClusterMessage.Answer | undefined) => void
   ): void {
     const node = this.nodes.get(to.id)
@@ -304,7 +270,7 @@ export class ControlSim {
     this.after(this.latency(), () => {
       if (!node.up) return finish(undefined)
       this.deliver(node, () =>
-        this.ask(node, request(node), (answer) => {
+        this.ask(node, request(), (answer) => {
           if (this.isCut(to.id, from.id)) return
           this.after(this.latency(), () => this.deliver(from, () => finish(answer)))
         }))
@@ -346,6 +312,14 @@ export class ControlSim {
       this.reigns.push({ at: this.now, node: node.id, reign })
     }
     node.known = reign
+    for (const output of out) {
+      if (output._tag !== "SetItem" || !Reign.isHeldBy(output.reign, node)) continue
+      const before = this.claimed.get(node.id) ?? 0
+      if (output.reign.epoch <= before) {
+        this.violations.push(`R2 ${this.now} ${node.id}: reigns by ${output.reign.epoch} after ${before}`)
+      }
+      this.claimed.set(node.id, Math.max(before, output.reign.epoch))
+    }
     const carried = controlReign(input)
     if (carried === undefined) return
     const applied = fingerprint(node) !== before ||
@@ -596,24 +570,5 @@ export class ControlSim {
       })
     }
     this.step(node, { _tag: "Members", members })
-  }
-}
-
-const fingerprint = (node: SimNode): string => {
-  const { replica } = node.state
-  const { hash, size } = RoutingTable.digest(replica.table)
-  return `${size}:${hash}:${replica.applied ?? "-"}`
-}
-
-/** The reign a control message carries. */
-const controlReign = (input: Input): Reign.Reign | undefined => {
-  switch (input._tag) {
-    case "SnapshotReceived":
-    case "RegisterReceived":
-      return input.reign
-    case "DeltaReceived":
-      return input.delta.reign
-    default:
-      return undefined
   }
 }

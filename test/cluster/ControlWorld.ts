@@ -24,6 +24,7 @@ import * as RoutingTable from "../../src/cluster/RoutingTable.ts"
 import * as Store from "../../src/cluster/Store.ts"
 import { Changes, type Snapshot } from "../../src/membership/Changes.ts"
 import { Membership } from "../../src/membership/Membership.ts"
+import type { TransportError } from "../../src/membership/Transport.ts"
 import * as Member from "../../src/swim/Member.ts"
 import { type Conditions, SimNet } from "../../src/testing/SimNet.ts"
 import { World } from "../../src/testing/World.ts"
@@ -38,8 +39,11 @@ export interface WorldNode {
   readonly changes: Changes
   item: Uint8Array | undefined
   up: boolean
-  fiber: Fiber.Fiber<unknown, unknown> | undefined
-  services: { readonly manager: ClusterManager.ClusterManager["Service"]; readonly actor: ClusterActor.ClusterActor["Service"] } | undefined
+  fiber: Fiber.Fiber<never, Store.StoreError | TransportError> | undefined
+  services: {
+    readonly manager: ClusterManager.ClusterManager["Service"]
+    readonly actor: ClusterActor.ClusterActor["Service"]
+  } | undefined
 }
 
 const higher = (a: Uint8Array | undefined, b: Uint8Array): boolean => {
@@ -124,7 +128,10 @@ export class ControlWorld {
   }
 
   /** Runs an effect with a node's manager, in virtual time. */
-  run<A, E>(id: string, f: (manager: ClusterManager.ClusterManager["Service"]) => Effect.Effect<A, E>): Exit.Exit<A, E> {
+  run<A, E>(
+    id: string,
+    f: (manager: ClusterManager.ClusterManager["Service"]) => Effect.Effect<A, E>
+  ): Exit.Exit<A, E> {
     const { services } = this.node(id)
     if (services === undefined) throw new Error(`${id} has not started`)
     const exit = this.world.join(this.world.fork(f(services.manager)), 10_000)
@@ -225,29 +232,41 @@ export class ControlWorld {
   }
 
   private membership(node: WorldNode): Layer.Layer<Membership> {
-    return Layer.succeed(Membership, Membership.of({
-      self: Effect.sync(() => node.members.get(node.id) ?? failed()),
-      members: Effect.sync(() => [...node.members.values()]),
-      changes: node.changes.stream,
-      join: () => Effect.void,
-      leave: Effect.void,
-      setMetadata: () => Effect.void,
-      setItem: (_key, value) => Effect.sync(() => this.hear(node, value)),
-      item: () => Effect.sync(() => Option.fromUndefinedOr(node.item)),
-      ready: Effect.void,
-      conflict: Effect.never,
-      health: Effect.die("not scripted"),
-      statistics: Effect.die("not scripted")
-    }))
+    return Layer.succeed(
+      Membership,
+      Membership.of({
+        self: Effect.sync(() => node.members.get(node.id) ?? failed()),
+        members: Effect.sync(() => [...node.members.values()]),
+        changes: node.changes.stream,
+        join: () => Effect.void,
+        leave: Effect.void,
+        setMetadata: () => Effect.void,
+        setItem: (_key, value) => Effect.sync(() => this.hear(node, value)),
+        item: () => Effect.sync(() => Option.fromUndefinedOr(node.item)),
+        ready: Effect.void,
+        conflict: Effect.never,
+        health: Effect.die("not scripted"),
+        statistics: Effect.die("not scripted")
+      })
+    )
   }
 
-  private program(node: WorldNode, joining: boolean): Effect.Effect<never, unknown, Scope.Scope> {
+  private program(
+    node: WorldNode,
+    joining: boolean
+  ): Effect.Effect<never, Store.StoreError | TransportError, Scope.Scope> {
     let epoch = 0
     const self: Peers.Self = { id: node.id, bootId: node.bootId, label: "test", epoch: Effect.sync(() => epoch) }
     const transport = this.net.layer(node.ip)
-    const store = this.stores.get(node.id) ?? Layer.succeedContext(Effect.runSync(Effect.scoped(Layer.build(Store.layerMemory))))
+    const store = this.stores.get(node.id) ??
+      Layer.succeedContext(Effect.runSync(Effect.scoped(Layer.build(Store.layerMemory))))
     this.stores.set(node.id, store)
-    const manager = ClusterManager.layer({ joining, onEpoch: (next) => { epoch = next } }).pipe(
+    const manager = ClusterManager.layer({
+      joining,
+      onEpoch: (next) => {
+        epoch = next
+      }
+    }).pipe(
       Layer.provide(this.membership(node)),
       Layer.provide(Peers.layer(self)),
       Layer.provide(store)
