@@ -49,6 +49,7 @@ const program = Effect.gen(function*() {
   const cyd = yield* member("cyd", [seed])
 
   const everybody = yield* until(ada, (names) => names.length === 3)
+  yield* until(bob, (names) => names.length === 3)
   yield* Console.log(`ada knows ${everybody.map((entry) => entry.split(":")[0]).join(", ")}`)
 
   const updated = yield* Effect.forkChild(
