@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import type { Status } from "../swim/Member.ts"
+import type { Health } from "../swim/Swim.ts"
 
 /** Numbers since the layer was built. */
 export interface Statistics {
@@ -97,6 +98,9 @@ export const streams = Metric.counter("shoal_membership_streams_total", {
   incremental: true
 })
 export const mailbox = Metric.gauge("shoal_membership_mailbox", { description: "Inputs waiting for the actor" })
+export const gossipQueue = Metric.gauge("shoal_gossip_queue", {
+  description: "News waiting to be passed on, by kind"
+})
 export const score = Metric.gauge("shoal_membership_health_score", {
   description: "Lifeguard's local health: 0 is healthy, more is slower"
 })
@@ -114,7 +118,7 @@ export interface Sources {
   readonly counters: Counters
   readonly membersByStatus: () => Readonly<Record<Status, number>>
   readonly mailbox: () => number
-  readonly score: () => number
+  readonly health: () => Health
   readonly dropped: () => number
 }
 
@@ -160,7 +164,9 @@ export const register = Effect.fnUntraced(function*(sources: Sources): Effect.fn
   count(streams, { kind: "dialed" }, () => counters.streamsDialed)
   count(streams, { kind: "failed" }, () => counters.streamsFailed)
   gauge(mailbox, {}, sources.mailbox)
-  gauge(score, {}, sources.score)
+  gauge(score, {}, () => sources.health().score)
+  gauge(gossipQueue, { kind: "updates" }, () => sources.health().updatesQueued)
+  gauge(gossipQueue, { kind: "broadcasts" }, () => sources.health().broadcastsQueued)
   const showReason = (reason: string) => count(rejected, { reason }, () => counters.rejected.get(reason) ?? 0)
   for (const reason of counters.rejected.keys()) showReason(reason)
   counters.onReason = showReason

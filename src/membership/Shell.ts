@@ -118,7 +118,7 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     counters,
     membersByStatus: () => countByStatus(swim),
     mailbox: () => Queue.sizeUnsafe(mailbox),
-    score: () => Swim.health(swim).score,
+    health: () => Swim.health(swim),
     dropped: sockets.datagrams.dropped
   })
   return shell
