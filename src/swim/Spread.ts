@@ -58,7 +58,8 @@ const round = (core: Core.Core, below: number): number => {
   for (const row of targets) remember(core, row)
   let sent = 0
   for (const row of targets) {
-    if (Core.sendGossip(core, Members.identity(core.table, row).address, below)) sent++
+    // What was fresh when the round began is fresh for all of it.
+    if (Core.sendGossip(core, Members.identity(core.table, row).address, below + sent)) sent++
   }
   return sent
 }

@@ -11,7 +11,7 @@
 import * as Core from "./Core.ts"
 import * as Identities from "./Identities.ts"
 import * as Items from "./Items.ts"
-import * as Member from "./Member.ts"
+import type * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
 import type * as Message from "./Message.ts"
 import * as Rumor from "./Rumor.ts"
