@@ -17,7 +17,7 @@ import type { Found } from "./ClusterRpc.ts"
 import * as ClusterServer from "./ClusterServer.ts"
 import * as ClusterState from "./ClusterState.ts"
 import * as ClusterView from "./ClusterView.ts"
-import * as Election from "./Election.ts"
+import * as ElectionState from "./ElectionState.ts"
 import type * as Peers from "./Peers.ts"
 import * as Reign from "./Reign.ts"
 import type { Run } from "./RoutingTable.ts"
@@ -196,7 +196,7 @@ const learn = (actor: Actor, reign: Reign.Reign): Effect.Effect<void> =>
 const mastership = (actor: Actor): Effect.Effect<Reign.Reign, NotMaster> =>
   Effect.flatMap(
     Effect.catchTag(
-      actor.read((state) => ({ reign: state.election.reign, master: Election.isMaster(state.election) })),
+      actor.read((state) => ({ reign: state.election.reign, master: ElectionState.isMaster(state.election) })),
       "Busy",
       () => Effect.succeed({ reign: undefined, master: false })
     ),

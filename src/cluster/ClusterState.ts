@@ -5,9 +5,11 @@
  * (this node's own entries) and `Leases`; and answers look-ups.
  * Boundary: outputs are data; `ClusterManager` and `Replication` carry them out. Invariants: R1, R2, R5. */
 import type { MemberId } from "../swim/Member.ts"
+import * as Claim from "./Claim.ts"
 import type { Answer, Input, Output, Where } from "./ClusterMessage.ts"
 import type { ClusterView, Role } from "./ClusterView.ts"
 import * as Election from "./Election.ts"
+import * as ElectionState from "./ElectionState.ts"
 import * as Leases from "./Leases.ts"
 import * as Registrations from "./Registrations.ts"
 import * as Reign from "./Reign.ts"
@@ -37,7 +39,7 @@ export interface Options {
 export interface ClusterState {
   readonly self: Run
   readonly topology: Topology.Topology
-  readonly election: Election.Election
+  readonly election: ElectionState.ElectionState
   readonly replica: Replica.Replica
   readonly registrations: Registrations.Registrations
   readonly leases: Leases.Leases
@@ -54,7 +56,7 @@ export interface ClusterState {
 export const make = (options: Options): ClusterState => ({
   self: options.self,
   topology: Topology.make(),
-  election: Election.make(options),
+  election: ElectionState.make(options),
   replica: Replica.make(),
   registrations: options.registrations === undefined
     ? Registrations.make(options.self)
@@ -198,7 +200,7 @@ const applyElection = (
       Election.hear(election, topology, input.reign, input.from, now, out)
       return reply(out, input.ask, { _tag: "Acknowledged", reign: election.reign })
     case "Persisted":
-      return Election.persisted(election, topology, input, now, out)
+      return Claim.persisted(election, topology, input, now, out)
     case "BeatReceived":
       return Election.beat(election, topology, input, now, out)
     case "WatchEnded":
@@ -245,7 +247,7 @@ const applyRegistration = (
       return Registrations.answered(self.registrations, input.to, input.live, now)
     case "RegisterReceived": {
       const { from } = input
-      if (!admit(self, input.reign, from, now, out) || !Election.isMaster(self.election)) {
+      if (!admit(self, input.reign, from, now, out) || !ElectionState.isMaster(self.election)) {
         return refuse(self, input.ask, out)
       }
       const own = input.entries.filter((entry) => isOwnEntry(entry, from))
@@ -277,7 +279,7 @@ const applyReplication = (
   const { now } = input
   switch (input._tag) {
     case "SubscribeAsked":
-      if (!admit(self, input.reign, input.from, now, out) || !Election.isMaster(self.election)) {
+      if (!admit(self, input.reign, input.from, now, out) || !ElectionState.isMaster(self.election)) {
         return refuse(self, input.ask, out)
       }
       return reply(out, input.ask, Replica.snapshot(self.replica))
@@ -370,12 +372,12 @@ const maxReminded = 4096
 
 // ---- consequences
 
-const jitter = (self: ClusterState, within: number): number => Math.floor(Election.draw(self.election) * within)
+const jitter = (self: ClusterState, within: number): number => Math.floor(ElectionState.draw(self.election) * within)
 
 const settleRole = (self: ClusterState, now: number, out: Array<Output>): void => {
   const { election, topology } = self
   const { reign } = election
-  const role = Election.isMaster(election)
+  const role = ElectionState.isMaster(election)
     ? "master"
     : reign === undefined
     ? "worker"
