@@ -18,7 +18,7 @@ export interface Decision {
   readonly reason: string
 }
 
-/** The epoch is on disk: now State.others may hear of the claim. */
+/** The epoch is on disk: now others may hear of the claim. */
 export const persisted = (
   self: ElectionState,
   topology: Topology.Topology,
@@ -123,7 +123,7 @@ const hasDeparted = (topology: Topology.Topology, holder: Reign.Reign): boolean 
 
 const hasMajorityVerdict = (self: ElectionState): boolean => {
   const { announced, watch, witnesses } = self
-  // a view that State.others have dropped out of is no measure: only the master's own list is
+  // a view that others have dropped out of is no measure: only the master's own list is
   if (!announced || watch === undefined || !watch.lost || witnesses.length === 0) return false
   // a single witness cannot tell its own silence from the master's
   if (witnesses.length === 1 && !watch.refused) return false
