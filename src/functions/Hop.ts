@@ -18,6 +18,9 @@ export interface Request {
   readonly hops: number
   /** The nodes it passed, oldest first. */
   readonly path: ReadonlyArray<string>
+  /** Its body is too large to be sent twice: it is held back until the call is accepted, by a head that says nothing
+   * else. The head of the reply then leads the reply's data, behind its length (u32, big endian). */
+  readonly large: boolean
 }
 
 export type Start = "warm" | "prewarmed" | "cold"
@@ -96,10 +99,11 @@ const isPath = (value: unknown): value is Array<string> =>
 export const decodeRequest = (bytes: Uint8Array): Request | undefined => {
   const read = parse(bytes)
   if (read === undefined) return undefined
-  const { callId, depth, headers, hops, method, path, timeoutMs, url, version } = read
+  const { callId, depth, headers, hops, large, method, path, timeoutMs, url, version } = read
+  if (typeof large !== "boolean") return undefined
   if (!isText(callId, 128) || !isText(version, 128) || !isText(method, 32) || !isText(url, 65_536)) return undefined
   if (!isCount(timeoutMs) || !isCount(depth) || !isCount(hops) || !isPath(path) || !isPairs(headers)) return undefined
-  return { callId, version, method, url, headers, timeoutMs, depth, hops, path }
+  return { callId, version, method, url, headers, timeoutMs, depth, hops, path, large }
 }
 
 /** The status and headers of an instance's reply; undefined when it is not one that can be sent to a client. */
@@ -135,6 +139,37 @@ export const decodeReply = (bytes: Uint8Array): { readonly told: Told; readonly 
   if (start !== "warm" && start !== "prewarmed" && start !== "cold") return undefined
   if (!isText(node, 256) || !isCount(queue) || !isCount(init) || !isCount(exec)) return undefined
   return { told: { start, node, queue, init, exec }, head }
+}
+
+/** The head that accepts a large call. */
+export const accepted = encoder.encode("{\"accepted\":true}")
+
+/** A head as the first data of a reply. */
+export const prefixed = (head: Uint8Array): Uint8Array => {
+  const bytes = new Uint8Array(4 + head.length)
+  new DataView(bytes.buffer).setUint32(0, head.length)
+  bytes.set(head, 4)
+  return bytes
+}
+
+const maxPrefixed = 256 * 1024
+
+/** Takes a prefixed head out of the first data of a reply. */
+export class PrefixReader {
+  #bytes = new Uint8Array(0)
+
+  /** The head and the data after it once it is complete; `broken` when it cannot be one. */
+  push(chunk: Uint8Array): { readonly head: Uint8Array; readonly rest: Uint8Array } | "more" | "broken" {
+    const bytes = new Uint8Array(this.#bytes.length + chunk.length)
+    bytes.set(this.#bytes)
+    bytes.set(chunk, this.#bytes.length)
+    this.#bytes = bytes
+    if (bytes.length < 4) return "more"
+    const length = new DataView(bytes.buffer).getUint32(0)
+    if (length > maxPrefixed) return "broken"
+    if (bytes.length < 4 + length) return "more"
+    return { head: bytes.subarray(4, 4 + length), rest: bytes.subarray(4 + length) }
+  }
 }
 
 /** The `execMs` of a trailer, undefined when it carries none. */

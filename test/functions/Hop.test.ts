@@ -11,7 +11,8 @@ const request: Hop.Request = {
   timeoutMs: 100,
   depth: 1,
   hops: 1,
-  path: ["n1"]
+  path: ["n1"],
+  large: false
 }
 const told: Hop.Told = { start: "warm", node: "n2", queue: 0, init: 0, exec: 1.5 }
 const bytes = (value: unknown) => new TextEncoder().encode(JSON.stringify(value))
@@ -51,6 +52,20 @@ describe("Hop", () => {
     Hop.decodeReplyHead(junk)
     Hop.decodeReply(junk)
     Hop.decodeTrailer(junk)
+  })
+
+  it("takes a prefixed head out of data cut anywhere", () => {
+    const head = bytes({ a: "b" })
+    const data = Buffer.concat([Hop.prefixed(head), Buffer.from("rest")])
+    for (let cut = 1; cut < data.length; cut++) {
+      const reader = new Hop.PrefixReader()
+      const first = reader.push(data.subarray(0, cut))
+      const read = first === "more" ? reader.push(data.subarray(cut)) : first
+      if (typeof read === "string") throw new Error(`${read} at ${cut}`)
+      assert.deepStrictEqual(Buffer.from(read.head), Buffer.from(head))
+      assert.isTrue("rest".startsWith(Buffer.from(read.rest).toString()))
+    }
+    assert.strictEqual(new Hop.PrefixReader().push(Uint8Array.of(255, 255, 255, 255)), "broken")
   })
 
   it("tells a refusal from a failure and from a lost connection", () => {

@@ -16,6 +16,7 @@ export interface Source {
 export class Body {
   readonly #source: Source
   readonly #limit: number
+  readonly #announced: number | undefined
   #kept: Array<Uint8Array> | undefined = []
   #keptBytes = 0
   #owed = 0
@@ -24,9 +25,16 @@ export class Body {
   #ended = false
   #stream: Mux.MuxStream | undefined
 
-  constructor(source: Source, limit: number) {
+  constructor(source: Source, length: { readonly limit: number; readonly announced: number | undefined }) {
     this.#source = source
-    this.#limit = limit
+    this.#limit = length.limit
+    this.#announced = length.announced
+  }
+
+  /** It is, or may become, more than can be sent twice. */
+  get large(): boolean {
+    if (this.#ended) return this.#received > Invocation.replayBytes
+    return this.#announced === undefined || this.#announced > Invocation.replayBytes
   }
 
   /** It can still be sent from its beginning. */

@@ -23,6 +23,16 @@ export interface Asked {
   readonly entry: boolean
 }
 
+/** Lets go of a stream: what is left of it in the tables of its connection must not keep the call. */
+export const letGo = (stream: Mux.MuxStream): void => {
+  stream.onHead = undefined
+  stream.onData = undefined
+  stream.onEnd = undefined
+  stream.onError = undefined
+  stream.onCancel = undefined
+  stream.onWritable = undefined
+}
+
 export abstract class Call {
   readonly asked: Asked
   readonly invocation: Invocation.Invocation
@@ -30,6 +40,8 @@ export abstract class Call {
   readonly deadline: number
   readonly pool: Pool.Pool
   body: Body.Body | undefined
+  /** Its place in `Calls`. */
+  index = 0
   done = false
   /** The reply's head was taken: what follows can only be cut off, not replaced. */
   replied = false
@@ -40,6 +52,8 @@ export abstract class Call {
   startedAt = 0
   upstream: Mux.MuxStream | undefined
   slot: Pool.Slot | undefined
+  /** It was sent to a node without its body, which follows when that node has taken it. */
+  offered = false
   /** The node it was sent to. */
   node: string | undefined
   #owed = 0
@@ -55,6 +69,17 @@ export abstract class Call {
   get replayable(): boolean {
     return this.body === undefined || this.body.replayable
   }
+
+  detach(): void {
+    const stream = this.upstream
+    this.body?.detach()
+    this.upstream = undefined
+    this.node = undefined
+    if (stream !== undefined) letGo(stream)
+  }
+
+  /** It is given to an instance here: it will not be refused any more. */
+  accept(): void {}
 
   /** Passes reply data on; the sender gets its credit back when the sink has room. */
   deliver(chunk: Uint8Array): void {

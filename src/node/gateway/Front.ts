@@ -179,7 +179,14 @@ export class Front {
     request.on("end", () => {
       if (size > maxAdminBytes) return
       const body = size === 0 ? undefined : new Uint8Array(Buffer.concat(chunks))
-      this.#ask(exchange, { _tag: "Admin", method: request.method ?? "GET", path, query, body, callId: exchange.callId })
+      this.#ask(exchange, {
+        _tag: "Admin",
+        method: request.method ?? "GET",
+        path,
+        query,
+        body,
+        callId: exchange.callId
+      })
     })
   }
 
@@ -192,7 +199,14 @@ export class Front {
 
   #metrics(exchange: Exchange.Exchange): void {
     const { gauges, link, metrics } = this.#options
-    const question = { _tag: "Admin", method: "GET", path: "/metrics", query: "", body: undefined, callId: exchange.callId } as const
+    const question = {
+      _tag: "Admin",
+      method: "GET",
+      path: "/metrics",
+      query: "",
+      body: undefined,
+      callId: exchange.callId
+    } as const
     link.ask(question, metricsMs, (answer) => {
       const control = answer?._tag === "AdminReply" && answer.status === 200 ? Buffer.from(answer.body).toString() : ""
       exchange.answer(200, "text/plain; version=0.0.4; charset=utf-8", metrics.text(gauges()) + control)

@@ -230,7 +230,7 @@ const running = (parts: Parts, addresses: Gateway["addresses"]): Gateway => {
       closed ??= (async () => {
         clearInterval(sweeping)
         placement.draining = true
-        for (const call of placement.calls) placement.fail(call, "draining")
+        placement.calls.forEach((call) => placement.fail(call, "draining"))
         stopAccepting()
         front.server.closeAllConnections()
         peers.close()

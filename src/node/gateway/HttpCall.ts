@@ -54,7 +54,7 @@ export class HttpCall extends Call.Call {
     const { request } = this.#exchange
     const body = new Body(
       { took: () => {}, pause: () => void request.pause(), resume: () => void request.resume() },
-      this.pool.manifest.limits.bodyBytes
+      { limit: this.pool.manifest.limits.bodyBytes, announced: this.#exchange.bodyLength }
     )
     this.body = body
     request.on("data", (chunk: Uint8Array) => {

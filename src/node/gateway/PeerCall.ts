@@ -6,7 +6,7 @@ import * as Hop from "../../functions/Hop.ts"
 import type * as Invocation from "../../functions/Invocation.ts"
 import type * as Mux from "../../functions/Mux.ts"
 import { Body } from "./Body.ts"
-import { Call } from "./Call.ts"
+import { Call, letGo } from "./Call.ts"
 import type * as Pool from "./Pool.ts"
 
 export interface Driver {
@@ -16,6 +16,7 @@ export interface Driver {
 
 export class PeerCall extends Call {
   readonly #stream: Mux.MuxStream
+  readonly #large: boolean
 
   constructor(options: {
     readonly stream: Mux.MuxStream
@@ -28,9 +29,10 @@ export class PeerCall extends Call {
     const left = Math.min(request.timeoutMs, pool.manifest.limits.timeoutMs)
     super({ ...request, entry: false }, pool, { arrivedAt: now, deadline: now + left })
     this.#stream = stream
+    this.#large = request.large
     const body = new Body(
       { took: (bytes) => stream.consumed(bytes), pause: () => {}, resume: () => {} },
-      pool.manifest.limits.bodyBytes
+      { limit: pool.manifest.limits.bodyBytes, announced: undefined }
     )
     this.body = body
     stream.onData = (chunk) => {
@@ -44,8 +46,14 @@ export class PeerCall extends Call {
     stream.onWritable = () => this.drained()
   }
 
+  override accept(): void {
+    if (this.#large) this.#stream.head(Hop.accepted)
+  }
+
   localHead(raw: Uint8Array, told: Hop.Told): boolean {
-    this.#stream.head(Hop.encodeReply(told, raw))
+    const head = Hop.encodeReply(told, raw)
+    if (this.#large) this.#stream.write(Hop.prefixed(head))
+    else this.#stream.head(head)
     return true
   }
 
@@ -59,13 +67,16 @@ export class PeerCall extends Call {
 
   finish(trailer: Uint8Array): void {
     this.#stream.end(trailer)
+    letGo(this.#stream)
   }
 
   fail(reason: CallError.Reason, detail: CallError.Detail): void {
     this.#stream.error(Hop.failedCode(reason), detail.path?.join(" ") ?? "")
+    letGo(this.#stream)
   }
 
   refuse(refusal: Invocation.Refusal): void {
     this.#stream.error(Hop.refusedCode(refusal), "")
+    letGo(this.#stream)
   }
 }

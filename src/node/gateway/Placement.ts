@@ -12,6 +12,7 @@ import type * as Link from "../../functions/Link.ts"
 import type * as Mux from "../../functions/Mux.ts"
 import * as RouteCache from "../../functions/RouteCache.ts"
 import type { Call } from "./Call.ts"
+import { Calls } from "./Calls.ts"
 import type { ControlLink } from "./ControlLink.ts"
 import type { GatewayMetrics } from "./GatewayMetrics.ts"
 import type { PeerPool } from "./PeerPool.ts"
@@ -40,7 +41,7 @@ export class Placement implements Pool.Owner {
   readonly executor: Executor.Executor
   readonly now: () => number
   readonly log: Pool.Owner["log"]
-  readonly calls = new Set<Call>()
+  readonly calls = new Calls()
   readonly pools = new Map<string, Pool.Pool>()
   draining = false
   readonly #options: Options
@@ -79,7 +80,7 @@ export class Placement implements Pool.Owner {
   settle(call: Call, outcome: string): void {
     if (call.done) return
     call.done = true
-    this.calls.delete(call)
+    this.calls.remove(call)
     this.#leave(call)
     this.#options.metrics.call(outcome, call.start, (this.now() - call.arrivedAt) / 1000)
     if (this.calls.size === 0) { for (const emptied of this.#emptied.splice(0)) emptied() }
@@ -109,11 +110,11 @@ export class Placement implements Pool.Owner {
 
   sweep(): void {
     const now = this.now()
-    for (const call of this.calls) {
-      if (call.deadline > now) continue
+    this.calls.forEach((call) => {
+      if (call.deadline > now) return
       if (call.slot !== undefined) void call.pool.check(call.slot)
       this.fail(call, "timeout")
-    }
+    })
     for (const [version, pool] of this.pools) {
       pool.sweep(now)
       if (pool.isIdle && (pool.retired || now - pool.usedAt > pool.manifest.limits.idleMs)) this.pools.delete(version)
@@ -155,10 +156,8 @@ export class Placement implements Pool.Owner {
   /** Gives the call's slot back and forgets its stream. */
   #leave(call: Call): void {
     const { pool, slot } = call
-    call.body?.detach()
-    call.upstream = undefined
-    call.node = undefined
-    pool.queue.delete(call)
+    call.detach()
+    if (pool.queue.size > 0) pool.queue.delete(call)
     if (slot === undefined) return
     call.slot = undefined
     pool.release(slot)
@@ -180,6 +179,7 @@ export class Placement implements Pool.Owner {
   run(call: Call, slot: Pool.Slot): void {
     slot.inflight++
     call.slot = slot
+    call.accept()
     const now = this.now()
     call.startedAt = now
     const { callId, depth, headers, method, url } = call.asked
@@ -323,6 +323,7 @@ export class Placement implements Pool.Owner {
     if (RouteCache.isStale(routes, version, now) && pool.locating === undefined) this.#refresh(pool)
     call.node = node.id
     call.startedAt = call.placedAt = now
+    call.offered = call.body?.large === true
     metrics.forwarded++
     const { callId, depth, headers, hops, method, path, url } = call.asked
     const head = Hop.encodeRequest({
@@ -334,7 +335,8 @@ export class Placement implements Pool.Owner {
       timeoutMs: Math.max(1, Math.ceil(call.deadline - now)),
       depth,
       hops: hops + 1,
-      path: [...path, self]
+      path: [...path, self],
+      large: call.offered
     })
     peers.open(node, head, (stream) => this.#opened(call, node, stream))
   }
@@ -353,17 +355,36 @@ export class Placement implements Pool.Owner {
     }
     if (stream === undefined) return this.#peerLost(call, node, false)
     call.upstream = stream
-    stream.onHead = (raw) => {
-      if (call.done) return
-      if (call.remoteHead(raw)) call.replied = true
-      else this.fail(call, "bad-reply")
-    }
+    stream.onHead = (raw) => this.#remoteHead(call, raw)
     stream.onData = (chunk) => call.deliver(chunk)
     stream.onEnd = (trailer) => this.#ended(call, trailer)
     stream.onCancel = () => this.#peerLost(call, node, true)
     stream.onError = (code, message) => this.#remoteError(call, node, { code, message })
     if (call.body === undefined) stream.end()
+    else if (call.offered) this.#offer(call, stream)
     else call.body.attach(stream)
+  }
+
+  /** A large body is sent once the other node has taken the call; the reply's head then comes as data. */
+  #offer(call: Call, stream: Mux.MuxStream): void {
+    const reader = new Hop.PrefixReader()
+    stream.onHead = () => call.body?.attach(stream)
+    stream.onData = (chunk) => {
+      if (call.done) return
+      const read = reader.push(chunk)
+      if (read === "more") return stream.consumed(chunk.length)
+      if (read === "broken") return this.fail(call, "bad-reply")
+      stream.consumed(chunk.length - read.rest.length)
+      stream.onData = (next) => call.deliver(next)
+      this.#remoteHead(call, read.head)
+      if (read.rest.length > 0) call.deliver(read.rest)
+    }
+  }
+
+  #remoteHead(call: Call, raw: Uint8Array): void {
+    if (call.done) return
+    if (call.remoteHead(raw)) call.replied = true
+    else this.fail(call, "bad-reply")
   }
 
   #remoteError(call: Call, node: Link.Warm, error: { readonly code: string; readonly message: string }): void {

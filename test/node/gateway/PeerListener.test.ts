@@ -29,7 +29,8 @@ const request: Hop.Request = {
   timeoutMs: 1000,
   depth: 0,
   hops: 1,
-  path: ["x"]
+  path: ["x"],
+  large: false
 }
 
 const start = () => Nodes.start({ functions: [hello], handler: (_head, stream) => Fakes.reply(stream, "x") })

@@ -111,6 +111,31 @@ describe("PeerPool", () => {
     assert.strictEqual(answer.headers["x-shoal-node"], "n2")
   })
 
+  it("sends a large body only to a node that has taken the call, so that a refusal loses none of it", async () => {
+    let received = 0
+    await using nodes = await warmOnFirst({
+      handler: (_head, stream, instance) => {
+        let own = 0
+        stream.onData = (chunk) => {
+          own += chunk.length
+          received += chunk.length
+          stream.consumed(chunk.length)
+        }
+        stream.onEnd = () => Fakes.reply(stream, `${instance.id} ${own}`, { headers: [["x-own", "1"]] })
+      }
+    })
+    const size = 5 * 1024 * 1024
+    const sent = await Nodes.call(nodes.second, path, { method: "POST", body: new Uint8Array(size) })
+    assert.strictEqual(sent.text, `n1-0 ${size}`)
+    assert.deepInclude(sent.headers, { "x-own": "1", "x-shoal-hops": "1" })
+    const chunked = { method: "POST", headers: { "Transfer-Encoding": "chunked" }, body: new Uint8Array(size) }
+    assert.strictEqual((await Nodes.call(nodes.second, path, chunked)).text, `n1-0 ${size}`)
+    nodes.first.control.port.post({ _tag: "Draining" })
+    const moved = await Nodes.call(nodes.second, path, { method: "POST", body: new Uint8Array(size) })
+    assert.strictEqual(moved.text, `n2-0 ${size}`)
+    assert.strictEqual(received, 3 * size)
+  })
+
   it("forgets a route that is no longer true, and starts the function itself", async () => {
     await using nodes = await warmOnFirst()
     assert.strictEqual((await Nodes.call(nodes.second, path)).headers["x-shoal-node"], "n1")
