@@ -28,7 +28,7 @@ interface Connection {
   readonly outgoing: Queue.Queue<Uint8Array, Cause.Done>
   /** bytes queued since the connection was opened */
   queued: number
-  /** the core has nothing more to say */
+  /** nothing more may be queued: the core said so, or closed the stream */
   ended: boolean
   /** the other side has nothing more to say */
   remoteEnded: boolean
@@ -143,6 +143,7 @@ export class Streams {
     const connection = this.connections.get(id)
     if (connection === undefined) return
     connection.done = true
+    connection.ended = true
     Queue.endUnsafe(connection.outgoing)
   }
 

@@ -174,4 +174,23 @@ describe("Streams", () => {
     assert.strictEqual(c.counters.rejected.get("stream-too-large"), 1)
     assert.strictEqual(c.inputs.at(-1), "closed stream-too-large")
   })
+
+  it("still carries the answer to what arrived just before the other side closed, and nothing after that", () => {
+    const { net, world } = setup()
+    const a = host(world, net, "10.0.0.1", (input, streams) => {
+      if (input._tag !== "StreamOpened") return
+      streams.send(input.stream, [ack(1)], false)
+      streams.close(input.stream)
+      streams.send(input.stream, [ack(2)], true)
+    })
+    const b = host(world, net, "10.0.0.2", (input, streams) => {
+      if (input._tag === "StreamReceived") streams.send(input.stream, [ack(9)], true)
+    })
+    world.fork(a.streams.dial(2, to))
+    world.runFor(100)
+    assert.deepStrictEqual(a.inputs, ["opened"])
+    assert.deepStrictEqual(b.inputs, ["opened", "1", "closed clean"])
+    assert.strictEqual(a.counters.rejected.size + b.counters.rejected.size, 0)
+    assert.strictEqual(a.streams.open + b.streams.open, 0)
+  })
 })
