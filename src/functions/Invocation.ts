@@ -17,7 +17,8 @@ export const maxHops = 2
 export const maxDepth = 16
 /** Nodes a call is sent to at most. */
 export const maxForwards = 4
-/** Times the control plane is asked for a call, not counting the ones that wait for another node's start. */
+/** Times the control plane is asked for a call, not counting answers to wait for another node's start: while that node
+ * holds the lease nobody else starts the version, and the call's deadline bounds the wait. */
 export const maxLookups = 3
 /** Instances a call may lose before it is given up. */
 export const maxLosses = 2
@@ -198,6 +199,7 @@ const located = (self: Invocation, lease: Link.Lease, around: Surroundings): Act
   const here = runHere(local)
   if (here !== undefined) return here
   if (lease === "granted" && local === "none") return start
+  if (lease === "wait") self.lookups = Math.max(0, self.lookups - 1)
   // The node that starts it may not know of its lease yet: the call that reached it too early waits a moment.
   if (lease === "wait" && self.missed) {
     self.missed = false
@@ -214,6 +216,7 @@ const refused = (self: Invocation, event: Event & { readonly _tag: "Refused" }, 
   if (event.refusal === "failing") return fail("start-failed")
   if (event.refusal === "not-warm") {
     self.missed = true
+    self.forwards-- // it came too early or the route was old: the look-ups that follow are bounded
     return place(self, around)
   }
   self.tried.push(event.node)

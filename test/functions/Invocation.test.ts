@@ -59,6 +59,40 @@ describe("Invocation", () => {
     assert.strictEqual(tag(Invocation.step(call, { _tag: "Located", lease: "wait" }, around("none", ["b"]))), "Forward")
   })
 
+  it("never starts a version while another node holds its lease, however often that node was asked too early", () => {
+    const call = entry()
+    let action = Invocation.step(call, begin, around("none"))
+    for (let i = 0; i < 100; i++) {
+      switch (action._tag) {
+        case "Locate":
+        case "Wait":
+          action = Invocation.step(call, { _tag: "Located", lease: "wait" }, around("none", ["b"]))
+          break
+        case "Forward": {
+          const refused = { _tag: "Refused", node: "b", refusal: "not-warm", replayable: true } as const
+          action = Invocation.step(call, refused, around("none"))
+          break
+        }
+        default:
+          assert.fail(`${action._tag} in step ${i}`)
+      }
+    }
+    assert.strictEqual(tag(Invocation.step(call, { _tag: "Located", lease: "none" }, around("none", ["b"]))), "Forward")
+  })
+
+  it("gives up on a route that is wrong each time and starts the version", () => {
+    const call = entry()
+    let action = Invocation.step(call, begin, around("none"))
+    let steps = 0
+    while (action._tag !== "Start" && steps++ < 50) {
+      const refused = { _tag: "Refused", node: "b", refusal: "not-warm", replayable: true } as const
+      action = action._tag === "Forward"
+        ? Invocation.step(call, refused, around("none"))
+        : Invocation.step(call, { _tag: "Located", lease: "none" }, around("none", ["b"]))
+    }
+    assert.strictEqual(action._tag, "Start")
+  })
+
   it("never forwards a call that another node handed over", () => {
     const table: ReadonlyArray<[Invocation.Local, string]> = [
       ["ready", "Run"],
