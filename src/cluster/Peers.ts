@@ -164,18 +164,18 @@ const open = Effect.fnUntraced(function*(self: Self, key: string): Effect.fn.Ret
   if (chosen === undefined) return yield* unavailable("Incompatible", "no common serialization")
   const closed = Deferred.makeUnsafe<void>()
   let gone = false
+  const end = Effect.suspend(() => {
+    gone = true
+    return Deferred.succeed(closed, undefined)
+  })
   const established = Socket.make({
-    reader: Effect.succeed({
-      pull: Effect.tapError(answer.pull, () => {
-        gone = true
-        return Deferred.succeed(closed, undefined)
-      }),
-      upgrade: reader.upgrade
-    }),
+    reader: Effect.succeed({ pull: Effect.tapError(answer.pull, () => end), upgrade: reader.upgrade }),
     writer: Effect.succeed(writer)
   })
   const protocol = yield* RpcClient.makeProtocolSocket({ retryPolicy: Schedule.recurs(0) }).pipe(
     Effect.provideService(Socket.Socket, established),
+    // a peer that is silent for too long ends the connection without an error of its stream
+    Effect.provideService(RpcClient.ConnectionHooks, { onConnect: Effect.void, onDisconnect: end }),
     Effect.provide(chosen[1])
   )
   let requests = 0
