@@ -10,11 +10,13 @@ import * as Clock from "effect/Clock"
 import * as Digest from "effect/crypto/Digest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import type { Store, StoreError } from "../cluster/Store.ts"
 import { setAside } from "./CatalogLedger.ts"
+import * as CatalogMetrics from "./CatalogMetrics.ts"
 import * as CatalogPeers from "./CatalogPeers.ts"
 import { NoCopy, pieceBytes } from "./CatalogRpc.ts"
 import { maxBundleBytes } from "./Manifest.ts"
@@ -101,6 +103,8 @@ const fetch = Effect.fnUntraced(function*(digest: string, holder: string | undef
     .slice(0, maxAsked)
   for (const id of asked) {
     const bytes = yield* Effect.option(fetchFrom(id, digest))
+    const outcome = Option.isSome(bytes) ? "ok" : "failed"
+    yield* Metric.update(Metric.withAttributes(CatalogMetrics.fetches, { outcome }), 1)
     if (Option.isSome(bytes)) return bytes.value
   }
   return yield* new NoCopy({

@@ -9,6 +9,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
@@ -16,6 +17,7 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { seal, type Store, type StoreError, unseal } from "../cluster/Store.ts"
 import type * as Aliases from "./Aliases.ts"
+import * as CatalogMetrics from "./CatalogMetrics.ts"
 import * as CatalogState from "./CatalogState.ts"
 import type { Function as Listed } from "./Link.ts"
 
@@ -51,6 +53,7 @@ export const setAside = Effect.fnUntraced(function*(store: Store["Service"], pat
   const bytes = yield* store.read(path)
   if (Option.isSome(bytes)) yield* store.replace(aside, bytes.value)
   yield* store.remove(path)
+  yield* Metric.update(CatalogMetrics.setAside, 1)
   yield* Effect.logWarning("a file of the catalog was set aside").pipe(
     Effect.annotateLogs({ file: store.location(path), aside: store.location(aside), reason })
   )
@@ -92,6 +95,7 @@ export class CatalogLedger {
         if (change !== undefined) ledger.keep(path, change)
       }
       yield* ledger.settle()
+      yield* Metric.update(CatalogMetrics.functions, ledger.state.visible)
       return ledger
     }
   )
@@ -132,6 +136,7 @@ export class CatalogLedger {
       CatalogState.apply(this.state, record)
       yield* this.settle(name)
       yield* SubscriptionRef.update(this.revision, (n) => n + 1)
+      yield* Metric.update(CatalogMetrics.functions, this.state.visible)
       return true
     })
     return this.lock(name, locked)
@@ -182,6 +187,7 @@ export class CatalogLedger {
         if (this.prepared.size >= maxPrepared && !this.prepared.has(path)) return false
         yield* this.store.replace(path, toFile(change))
         this.keep(path, change)
+        yield* Metric.update(CatalogMetrics.prepared, this.prepared.size)
         return true
       })
     )
@@ -201,7 +207,10 @@ export class CatalogLedger {
   discard(change: CatalogState.FunctionRecord): Effect.Effect<void> {
     const path = `${folder.prepared}${change.name}-${CatalogState.keyOf(change)}`
     this.prepared.delete(path)
-    return Effect.ignore(this.store.remove(path))
+    return Effect.andThen(
+      Metric.update(CatalogMetrics.prepared, this.prepared.size),
+      Effect.ignore(this.store.remove(path))
+    )
   }
 
   /** Forgets the prepared changes (of `name`) that were taken or have failed. */

@@ -6,6 +6,7 @@
  * Boundary: records merge in any order (`CatalogState`), so nothing here needs to succeed at any one time. Pulling is a
  * read: it works between reigns and after a partition. Invariants: R4. */
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Semaphore from "effect/Semaphore"
@@ -14,6 +15,7 @@ import type { ClusterManager } from "../cluster/ClusterManager.ts"
 import * as Reign from "../cluster/Reign.ts"
 import type { Bundles } from "./Bundles.ts"
 import type { CatalogLedger } from "./CatalogLedger.ts"
+import * as CatalogMetrics from "./CatalogMetrics.ts"
 import * as CatalogPeers from "./CatalogPeers.ts"
 import { maxPushed } from "./CatalogRpc.ts"
 import * as CatalogState from "./CatalogState.ts"
@@ -53,7 +55,9 @@ const pullBucket = Effect.fnUntraced(function*({ ledger, peers }: Parts, id: str
   )
   yield* peers.call({ id, within: bucketTimeout }, (client) =>
     client.CatalogRecords({ buckets: [bucket], known }).pipe(
-      Stream.runForEach((record) => ledger.merge(record))
+      Stream.runForEach((record) =>
+        Effect.flatMap(ledger.merge(record), (news) => Metric.update(CatalogMetrics.pulled, news ? 1 : 0))
+      )
     ))
 })
 
@@ -73,6 +77,7 @@ const promote = Effect.fnUntraced(function*({ ledger }: Parts, change: CatalogSt
   yield* Effect.logInfo("a change of an earlier reign takes effect").pipe(
     Effect.annotateLogs({ function: change.name, epoch: stamp.epoch, sequence: stamp.sequence, master: stamp.master })
   )
+  yield* Metric.update(CatalogMetrics.promoted, 1)
   return yield* ledger.merge(change)
 })
 

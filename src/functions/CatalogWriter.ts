@@ -11,6 +11,7 @@ import * as Clock from "effect/Clock"
 import * as Digest from "effect/crypto/Digest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
@@ -20,6 +21,7 @@ import type { ClusterManager } from "../cluster/ClusterManager.ts"
 import * as Reign from "../cluster/Reign.ts"
 import type { Bundles } from "./Bundles.ts"
 import type { CatalogLedger } from "./CatalogLedger.ts"
+import * as CatalogMetrics from "./CatalogMetrics.ts"
 import * as CatalogPeers from "./CatalogPeers.ts"
 import { Invalid, NotDurable, NotFound } from "./CatalogRpc.ts"
 import * as CatalogState from "./CatalogState.ts"
@@ -31,6 +33,8 @@ export const copies = 3
 /** For the copies to be made. */
 const deadline = "2 seconds"
 const hedgeMs = 200
+/** An acknowledgement waits this long for everybody to be told, so that a caller finds its change at any node. */
+const spreadPatience = "100 millis"
 /** Nodes asked beyond those that must answer. */
 const maxHedges = 6
 /** Functions a catalog has at most. */
@@ -116,6 +120,7 @@ const detailOf = (error: { readonly _tag: string; readonly detail?: string }): s
  * its reign meanwhile is sent to the next. */
 const abort = Effect.fnUntraced(function*(parts: Parts, { record, reign }: Change, failure: NotDurable) {
   const stamp = CatalogState.stampOf(record)
+  yield* Metric.update(Metric.withAttributes(CatalogMetrics.writes, { outcome: "not-durable" }), 1)
   if (stamp !== undefined) {
     const mark = CatalogState.abortion(record.name, stamp)
     yield* parts.ledger.merge(mark)
@@ -139,17 +144,22 @@ const write = Effect.fnUntraced(function*(parts: Parts, change: Change) {
   const { record, reign } = change
   const needed = Math.min(CatalogPeers.others(yield* peers.view).length + 1, copies)
   const failure = (made: number, detail: string) => new NotDurable({ name: record.name, copies: made, needed, detail })
-  const prepared = yield* Effect.result(ledger.prepare(record))
-  if (Result.isFailure(prepared)) return yield* abort(parts, change, failure(0, prepared.failure.message))
-  if (!prepared.success) return yield* abort(parts, change, failure(0, "too many changes are under way"))
-  const { made, reasons } = yield* replicate(parts, change, needed - 1)
+  const [prepared, { made, reasons }] = yield* Effect.all(
+    [Effect.result(ledger.prepare(record)), replicate(parts, change, needed - 1)],
+    { concurrency: "unbounded" }
+  )
+  if (Result.isFailure(prepared)) return yield* abort(parts, change, failure(made, prepared.failure.message))
+  if (!prepared.success) return yield* abort(parts, change, failure(made, "too many changes are under way"))
   if (made + 1 < needed) return yield* abort(parts, change, failure(made + 1, reasons.join("; ") || "too few nodes"))
   const still = yield* cluster.mastership
   if (!Reign.equals(still, reign)) return yield* new NotMaster({ reign: still })
   const committed = yield* Effect.result(ledger.commit(record))
   if (Result.isFailure(committed)) return yield* abort(parts, change, failure(made, committed.failure.message))
+  yield* Metric.update(Metric.withAttributes(CatalogMetrics.writes, { outcome: "durable" }), 1)
   const merged = ledger.get(record.name)
-  if (merged !== undefined) yield* Effect.forkIn(sync.spread([merged]), scope)
+  if (merged === undefined) return
+  const told = yield* Effect.forkIn(sync.spread([merged]), scope)
+  yield* Effect.timeoutOption(Fiber.await(told), spreadPatience)
 })
 
 const deploy = Effect.fnUntraced(function*(parts: Parts, options: Parameters<CatalogWriter["deploy"]>[0]) {

@@ -257,6 +257,18 @@ describe("records and bundles", () => {
     assert.deepStrictEqual(cluster.disks.get("f")?.get(`bundles/${bundle}`), new TextEncoder().encode("1"))
   })
 
+  it("reach a node again that was silent for long on connections that stayed open", () => {
+    const cluster = started(three)
+    cluster.get(cluster.deploy("a", "one", "1"))
+    cluster.net.partition(ips(["a", "b"]), ips(["c"]))
+    cluster.world.runFor(30_000)
+    cluster.net.heal()
+    cluster.world.runFor(3000)
+    const version = cluster.get(cluster.deploy("a", "two", "2"))
+    assert.strictEqual(cluster.live("c", "two"), version)
+    assert.strictEqual(cluster.get(cluster.catalog("c").resolve("two", undefined)).version, version)
+  })
+
   it("of several megabytes arrive whole", () => {
     const cluster = started(three)
     const code = "x".repeat(3_000_000)
