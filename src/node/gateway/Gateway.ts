@@ -35,8 +35,11 @@ export interface Address {
 
 /** Times and sizes with their defaults; milliseconds where not said otherwise. */
 export interface Tuning {
-  /** how long the control plane may take to say where a version is warm; then it is run here (50) */
+  /** how long the control plane may take to say where a version is warm; then it is run here (150). It gives up asking
+   * others after 50 by itself, so this is met only when it does not come to answer at all. */
   readonly locateMs: number
+  /** a permission to start that took this long is asked for once more (45) */
+  readonly doubtMs: number
   /** between two looks for a version that another node starts (15) */
   readonly waitMs: number
   /** how long another node's lease is believed in without hearing of it again (300) */
@@ -60,7 +63,8 @@ export interface Tuning {
 }
 
 export const tuning: Tuning = {
-  locateMs: 50,
+  locateMs: 150,
+  doubtMs: 45,
   waitMs: 15,
   leaseMs: 300,
   resolveMs: 3000,

@@ -89,7 +89,8 @@ export class PeerPool {
     for (const [id, peer] of this.#peers) {
       if (seen.has(id)) continue
       this.#peers.delete(id)
-      this.#drop(peer)
+      // Forgotten after it left: what it still finishes for us ends with its process.
+      if (peer.member.status !== "left") this.#drop(peer)
     }
   }
 

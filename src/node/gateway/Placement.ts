@@ -27,6 +27,7 @@ export interface Options {
   readonly now: () => number
   readonly log: Pool.Owner["log"]
   readonly locateMs: number
+  readonly doubtMs: number
   readonly waitMs: number
   readonly leaseMs: number
   readonly bundleMs: number
@@ -284,9 +285,10 @@ export class Placement implements Pool.Owner {
     })
   }
 
-  #ask(pool: Pool.Pool, lease: boolean, done: (lease: Link.Lease) => void): void {
-    const { link, locateMs, metrics, routes, self } = this.#options
+  #ask(pool: Pool.Pool, lease: boolean, done: (lease: Link.Lease) => void, again = false): void {
+    const { doubtMs, link, locateMs, metrics, routes, self } = this.#options
     const { version } = pool.manifest
+    const askedAt = this.now()
     metrics.lookups++
     link.ask({ _tag: "Locate", version, lease }, locateMs, (answer) => {
       const now = this.now()
@@ -294,6 +296,11 @@ export class Placement implements Pool.Owner {
         metrics.lookupsTimedOut++
         // Nobody answers: run here, unless we know that another node has the lease.
         return done(now < pool.leasedUntil ? "wait" : "granted")
+      }
+      // A late permission is mostly that of a control plane that could ask nobody in time, as on the first look-ups of
+      // all nodes at once. Its connections are there by now: asking once more saves starting the version everywhere.
+      if (answer.lease === "granted" && lease && !again && now - askedAt >= doubtMs) {
+        return this.#ask(pool, lease, done, true)
       }
       if (answer.lease === "wait") pool.leasedUntil = now + this.#options.leaseMs
       RouteCache.set(routes, version, answer.nodes.filter((node) => node.id !== self), now)

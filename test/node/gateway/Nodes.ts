@@ -80,7 +80,7 @@ const addNode = async (
 type Tuning = Partial<Gateway.Tuning>
 
 /** Look-ups may take longer than a busy test machine pauses, unless a test is about that. */
-const patient: Tuning = { locateMs: 5000 }
+const patient: Tuning = { locateMs: 5000, doubtMs: 5000 }
 
 export const start = async (options: {
   readonly handler: Fakes.Handler

@@ -42,6 +42,17 @@ describe("Placement", () => {
     assert.strictEqual(nodes.first.control.count("Started"), 1)
   })
 
+  it("asks once more when the permission to start came late", async () => {
+    await using nodes = await Nodes.start({
+      handler: (_head, stream) => Fakes.reply(stream, "x"),
+      functions: [hello],
+      tuning: { doubtMs: 0 }
+    })
+    assert.strictEqual((await Nodes.call(nodes.first, path)).status, 200)
+    assert.strictEqual(nodes.first.control.count("Locate"), 2)
+    assert.strictEqual(nodes.first.control.count("Started"), 1)
+  })
+
   it("adds instances only when all are full, and answers 429 with Retry-After beyond", async () => {
     const small = Fakes.manifestOf("hello", { concurrency: 2, instances: 2 })
     const { handler, held } = holding()
