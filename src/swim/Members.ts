@@ -25,6 +25,8 @@ export interface Members {
   sum: number
   readonly counts: [number, number, number, number]
   readonly base: number
+  /** Rows that changed, for whoever checks every change; that reader empties it. */
+  journal: Array<number> | undefined
 }
 
 export const bytesPerEntry = 4 + 8 + 4 + 1 + 4
@@ -49,7 +51,8 @@ export const make = (options: {
     sum: 0,
     counts: [0, 0, 0, 0],
     // Saved ages may lie before the start of this clock.
-    base: options.now - 2 * 86_400_000
+    base: options.now - 2 * 86_400_000,
+    journal: undefined
   }
 }
 
@@ -164,6 +167,7 @@ export const put = (self: Members, entry: Entry, random: Prng.Prng): number => {
   grow(self, row)
   const rank = Member.rankOf(entry.status)
   self.version++
+  self.journal?.push(row)
   const previous = self.record[row] ?? 0
   let wasActive = false
   if (previous !== 0) {
@@ -194,6 +198,7 @@ export const remove = (self: Members, row: number): void => {
   const record = self.record[row] ?? 0
   if (record === 0) return
   self.version++
+  self.journal?.push(row)
   const before = self.status[row] ?? 0
   if (before < 2) deactivate(self, row)
   self.counts[before & 3] = (self.counts[before & 3] ?? 0) - 1
