@@ -148,8 +148,10 @@ export interface Core {
   generation: number
   judgeSet: boolean
   // dissemination
+  tickSet: boolean
   eagerSet: boolean
   eagerLeft: number
+  eagerRefill: number
   /** Rows told by the last gossip rounds. */
   readonly told: Array<number>
   readonly items: Map<string, Message.Item>
@@ -238,7 +240,9 @@ export const make = (options: {
     verdicts: [],
     generation: 0,
     judgeSet: false,
+    tickSet: false,
     eagerSet: false,
+    eagerRefill: 0,
     eagerLeft: params.eagerBudget,
     told: [],
     items: new Map(),

@@ -7,6 +7,7 @@ import * as Core from "./Core.ts"
 import * as Gossip from "./Gossip.ts"
 import * as Members from "./Members.ts"
 import type * as Message from "./Message.ts"
+import * as Prng from "./Prng.ts"
 
 const targets: Array<number> = []
 
@@ -15,6 +16,13 @@ const eagerBelow = (core: Core.Core): number => {
   const fanout = core.params.gossipFanout
   const limit = Core.transmitLimit(core)
   return Math.max(1, Math.min(3 * fanout, limit - 2) - fanout + 1)
+}
+
+/** The tick runs only while there is something to say; its first moment is random, so that members do not beat as one. */
+const wakeTick = (core: Core.Core): void => {
+  if (core.tickSet) return
+  core.tickSet = true
+  Core.timer(core, Prng.float(core.random) * core.params.gossipInterval, Core.Kind.gossip)
 }
 
 const wakeEager = (core: Core.Core): void => {
@@ -30,6 +38,7 @@ export const update = (core: Core.Core, subject: string, message: Message.Messag
   if (!Gossip.add(core.updates, { key: subject, message, size, limit, now: core.now })) {
     return Core.reject(core, "oversized-update")
   }
+  wakeTick(core)
   wakeEager(core)
 }
 
@@ -38,6 +47,7 @@ export const broadcast = (core: Core.Core, key: string, message: Message.Broadca
   // One that fills a packet on its own would never find room beside a ping.
   const limit = core.params.datagramBudget - core.overhead - 256
   if (!Gossip.add(core.broadcasts, { key, message, size, limit, now: core.now })) return false
+  wakeTick(core)
   wakeEager(core)
   return true
 }
@@ -65,9 +75,11 @@ const round = (core: Core.Core, below: number): number => {
 }
 
 export const onTick = (core: Core.Core): void => {
-  core.eagerLeft = core.params.eagerBudget
-  if (Gossip.length(core.updates) > 0 || Gossip.length(core.broadcasts) > 0) round(core, Infinity)
+  core.tickSet = false
+  if (Gossip.length(core.updates) === 0 && Gossip.length(core.broadcasts) === 0) return
+  round(core, Infinity)
   if (core.table.active > 0 && isFresh(core)) wakeEager(core)
+  core.tickSet = true
   Core.timer(core, core.params.gossipInterval, Core.Kind.gossip)
 }
 
@@ -78,6 +90,10 @@ const isFresh = (core: Core.Core): boolean => {
 
 export const onEager = (core: Core.Core): void => {
   core.eagerSet = false
+  if (core.now >= core.eagerRefill) {
+    core.eagerLeft = core.params.eagerBudget
+    core.eagerRefill = core.now + core.params.gossipInterval
+  }
   if (core.eagerLeft <= 0 || core.table.active === 0) return
   core.eagerLeft -= round(core, eagerBelow(core))
   if (isFresh(core) && core.eagerLeft > 0) wakeEager(core)

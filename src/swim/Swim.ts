@@ -54,7 +54,6 @@ export const make = (options: Options): Swim => {
   const core = Core.make(options)
   const { params, random } = core
   Core.timer(core, Prng.float(random) * params.probeInterval, Core.Kind.probe)
-  Core.timer(core, Prng.float(random) * params.gossipInterval, Core.Kind.gossip)
   Core.timer(core, Math.min(60_000, params.tombstoneRetention / 4), Core.Kind.reap)
   Recovery.schedulePushPull(core)
   Recovery.scheduleDead(core, true)
