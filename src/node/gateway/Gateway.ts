@@ -38,7 +38,7 @@ export interface Tuning {
   /** how long the control plane may take to say where a version is warm; then it is run here (150). It gives up asking
    * others after 50 by itself, so this is met only when it does not come to answer at all. */
   readonly locateMs: number
-  /** a permission to start that took this long is asked for once more (45) */
+  /** a permission to start that took this long is asked for once more (30) */
   readonly doubtMs: number
   /** between two looks for a version that another node starts (15) */
   readonly waitMs: number
@@ -64,7 +64,7 @@ export interface Tuning {
 
 export const tuning: Tuning = {
   locateMs: 150,
-  doubtMs: 45,
+  doubtMs: 30,
   waitMs: 15,
   leaseMs: 300,
   resolveMs: 3000,
