@@ -290,11 +290,14 @@ export class CatalogCluster {
     return this.get(Effect.flip(effect))
   }
 
+  /** Deploys; the manifest. */
+  manifest(at: string, name: string, code: string) {
+    return this.catalog(at).deploy({ name, bundle: new TextEncoder().encode(code) })
+  }
+
+  /** Deploys; the version. */
   deploy(at: string, name: string, code: string) {
-    return Effect.map(
-      this.catalog(at).deploy({ name, bundle: new TextEncoder().encode(code) }),
-      (manifest) => manifest.version
-    )
+    return Effect.map(this.manifest(at, name, code), ({ version }) => version)
   }
 
   /** The live version of a function in the records of a node, without asking others. */
@@ -315,11 +318,11 @@ export class CatalogCluster {
     throw new Error("nothing was prepared")
   }
 
-  /** Nodes whose disk has the bundle and the record or prepared change of a function. */
-  holders(name: string): ReadonlyArray<string> {
+  /** Nodes whose disk has the bundle (by default any) and the record or prepared change of a function. */
+  holders(name: string, bundle = ""): ReadonlyArray<string> {
     return [...this.disks].filter(([, files]) => {
       const paths = [...files.keys()]
-      return paths.some((path) => path.startsWith("bundles/")) &&
+      return paths.some((path) => path.startsWith(`bundles/${bundle}`)) &&
         paths.some((path) => path === `records/${name}` || path.startsWith(`prepared/${name}-`))
     }).map(([id]) => id)
   }
