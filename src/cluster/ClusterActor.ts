@@ -117,8 +117,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   }
   const post = (input: Unstamped): Effect.Effect<void> =>
     Effect.asVoid(Queue.offer(shell.mailbox, { _tag: "Input", input }))
-  const calls = yield* PeerCalls.make({ peerOf: (run) => peerOf(shell, run), post })
-  const replication = yield* Replication.make({ peerOf: (run) => peerOf(shell, run), post }, calls)
+  const directory: PeerCalls.Directory = { self, peerOf: (run) => peerOf(shell, run), post }
+  const calls = yield* PeerCalls.make(directory)
+  const replication = yield* Replication.make(directory, calls)
   const alarm = Alarm.make({
     clock,
     scope,
@@ -347,6 +348,7 @@ const carryOut = (hands: Hands, output: Output): Effect.Effect<void> => {
     case "Announce":
     case "Contest":
     case "SendVerdict":
+    case "Greet":
     case "AskSupport":
     case "SendRegister":
     case "SendReregister":

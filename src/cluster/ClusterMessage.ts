@@ -168,6 +168,8 @@ export type Output =
   | { readonly _tag: "Watch"; readonly target: Run | undefined; readonly reign: Reign | undefined }
   | { readonly _tag: "Beat"; readonly reign: Reign; readonly witnesses: ReadonlyArray<MemberId> }
   | { readonly _tag: "SendVerdict"; readonly to: ReadonlyArray<Run>; readonly reign: Reign; readonly lost: boolean }
+  /** Make sure that the way to these nodes is open and has been used, for the moment in which it has to be fast. */
+  | { readonly _tag: "Greet"; readonly to: ReadonlyArray<Run>; readonly reign: Reign }
   | { readonly _tag: "AskSupport"; readonly to: ReadonlyArray<Run>; readonly claim: Reign }
   | {
     readonly _tag: "SendRegister"

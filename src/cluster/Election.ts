@@ -81,6 +81,7 @@ const obey = (
   self.claimAt = undefined
   self.basis = undefined
   self.nextBeat = now
+  self.greetAt = now
   if (self.watch !== undefined) {
     self.watch = undefined
     out.push({ _tag: "Watch", target: undefined, reign })
@@ -137,6 +138,10 @@ export const beat = (
     watch.lost = false
     tell(self, topology, false, out)
   }
+  if (now < self.greetAt) return
+  self.greetAt = now + State.greetInterval
+  const to = fellows(self, topology, self.reign)
+  if (to.length > 0) out.push({ _tag: "Greet", to, reign: self.reign })
 }
 
 /** The heartbeat's connection ended; `refused` when nobody (or somebody else) listens at its address now. */
@@ -159,10 +164,14 @@ export const verdict = (
   else self.verdicts.delete(message.from.id)
 }
 
+/** The other witnesses of the master. */
+const fellows = (self: ElectionState, topology: Topology.Topology, reign: Reign.Reign): Array<Run> =>
+  State.others(self, topology).filter((run) => self.witnesses.includes(run.id) && run.id !== reign.id)
+
 const tell = (self: ElectionState, topology: Topology.Topology, lost: boolean, out: Array<Output>): void => {
   const { reign } = self
   if (reign === undefined) return
-  const to = State.others(self, topology).filter((run) => self.witnesses.includes(run.id) && run.id !== reign.id)
+  const to = fellows(self, topology, reign)
   if (to.length > 0) out.push({ _tag: "SendVerdict", to, reign, lost })
 }
 
@@ -289,6 +298,16 @@ const judgeWatch = (self: ElectionState, topology: Topology.Topology, now: numbe
   if (watch === undefined || watch.lost) return
   if (!watch.refused && now - watch.lastBeat <= State.lostAfter(topology.active.length)) return
   watch.lost = true
+  out.push({
+    _tag: "Log",
+    message: "lost the heartbeat of its master",
+    fields: {
+      master: watch.target.id,
+      evidence: watch.refused ? "connection refused" : "silence",
+      silentMs: Math.round(now - watch.lastBeat),
+      witnesses: self.witnesses.length
+    }
+  })
   tell(self, topology, true, out)
 }
 

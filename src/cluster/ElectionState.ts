@@ -14,6 +14,8 @@ export const rankDelay = 50
 export const lateness = 200
 export const supportTimeout = 300
 export const retryDelay = 150
+/** Witnesses keep their ways to each other open: idle connections are closed after 60 s. */
+export const greetInterval = 30_000
 export const contestInterval = 1000
 /** How long a reign of a member never seen is given the benefit of the doubt. */
 export const unknownGrace = 2000
@@ -75,6 +77,7 @@ export interface ElectionState {
   contacted: boolean
   settleUntil: number
   nextBeat: number
+  greetAt: number
   expected: number
   lateCount: number
   random: number
@@ -114,6 +117,7 @@ export const make = (options: {
     contacted: !options.joining,
     settleUntil: options.now,
     nextBeat: options.now,
+    greetAt: options.now,
     expected: Number.POSITIVE_INFINITY,
     lateCount: 0,
     random: options.seed >>> 0

@@ -32,6 +32,7 @@ export type Client = Peers.Client<RpcGroup.Rpcs<typeof ClusterRpc>>
 
 /** One way to reach a run of a member. */
 export interface Directory {
+  readonly self: Run
   readonly peerOf: (run: Run) => Peers.Peer | undefined
   readonly post: (input: Unstamped) => Effect.Effect<void>
 }
@@ -52,7 +53,7 @@ const makeClients = () => Peers.clientsOf(ClusterRpc)
 /** The outputs that are messages to peers. */
 export type Message = Extract<
   Output,
-  { readonly _tag: "Announce" | "Contest" | "SendVerdict" | "AskSupport" | "SendRegister" | "SendReregister" }
+  { readonly _tag: "Announce" | "Contest" | "SendVerdict" | "Greet" | "AskSupport" | "SendRegister" | "SendReregister" }
 >
 
 const messageTimeout = "1 second"
@@ -100,6 +101,8 @@ export const make = Effect.fnUntraced(function*(directory: Directory) {
           Effect.ignore(
             call(to, messageTimeout, (client) => client.ClusterVerdict({ reign: output.reign, lost: output.lost }))
           ))
+      case "Greet":
+        return each(output.to, (to) => greet(call, directory.self, to, output.reign))
       case "SendReregister":
         return Effect.ignore(
           call(output.to, messageTimeout, (client) => client.ClusterReregister({ reign: output.reign }))
@@ -127,6 +130,18 @@ const each = (to: ReadonlyArray<Run>, f: (to: Run) => Effect.Effect<void>): Effe
 
 const heard = (directory: Directory, reign: Reign | undefined, from: Run): Effect.Effect<void> =>
   reign === undefined ? Effect.void : directory.post({ _tag: "ReignHeard", reign, from })
+
+/** The calls of a failover, once, without effect: a first use costs many times what the next ones do. */
+const greet = (call: PeerCalls["call"], self: Run, to: Run, reign: Reign): Effect.Effect<void> =>
+  Effect.ignore(call(to, messageTimeout, (client) =>
+    Effect.all([
+      client.ClusterAnnounce({ reign }),
+      client.ClusterVerdict({ reign, lost: false }),
+      // an epoch that everybody has passed is refused without a trace
+      client.ClusterSupport({
+        claim: { ...reign, ...self, epoch: 1, startedAt: 0, predecessor: undefined, kind: "plain", witnesses: 0 }
+      })
+    ], { discard: true })))
 
 const askSupport = (call: PeerCalls["call"], directory: Directory, to: Run, claim: Reign): Effect.Effect<void> => {
   const answer = (support: Support, reign: Reign | undefined) =>

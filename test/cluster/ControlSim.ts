@@ -424,6 +424,7 @@ export class ControlSim {
         return done?.(output.answer)
       }
       case "ViewChanged":
+      case "Greet":
         return
     }
   }
