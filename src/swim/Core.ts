@@ -39,11 +39,11 @@ export interface Probe {
   readonly incarnation: number
   /** The regular probe of this interval, or an extra one that checks a suspicion. */
   readonly regular: boolean
-  readonly sentAt: number
+  sentAt: number
   readonly interval: number
   readonly timeout: number
   acked: boolean
-  /** Acknowledged within the timeout, by the target itself. */
+  /** Acknowledged within the timeout, hence by the target itself. */
   direct: boolean
   readonly relays: Array<number>
   nacks: number

@@ -4,7 +4,7 @@
  * Rules: MEMBERSHIP 1 and 2. Invariants: M3 (order in `Members.nextProbe`; one regular probe per stretched interval). */
 import * as Awareness from "./Awareness.ts"
 import * as Core from "./Core.ts"
-import * as Member from "./Member.ts"
+import type * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
 import type * as Message from "./Message.ts"
 import * as Prng from "./Prng.ts"
@@ -110,7 +110,11 @@ export const onTimeout = (core: Core.Core, seq: number, openStream: (probe: Core
   const target = Members.identity(core.table, probe.row)
   relayed.length = 0
   const count = Awareness.isLossy(core.awareness) ? core.params.relaysUnderLoss : core.params.relays
-  Members.sample(core.table, core.random, { count, accept: (row) => row !== probe.row, into: relayed })
+  Members.sample(core.table, core.random, {
+    count,
+    accept: (row) => row !== probe.row && !core.suspicions.has(row),
+    into: relayed
+  })
   const left = Math.max(1, Math.round(probe.sentAt + probe.interval - core.now))
   for (const row of relayed) {
     probe.relays.push(row)
@@ -153,16 +157,18 @@ export const judge = (core: Core.Core): void => {
   }
 }
 
-/** Relays that should have answered and did not speak against us; without relays the failure itself does. */
+/** Silence of all relays that should have answered speaks against us; without relays the failure itself does. One nack in
+ * time shows that we hear and are heard: then missing ones are the fault of their relays, of which several may have died
+ * together. */
 const penalty = (core: Core.Core, probe: Core.Probe): number => {
   if (!core.params.nacks || probe.relays.length === 0) return 1
   let expected = 0
   for (const row of probe.relays) if (Members.isActive(core.table, row) && !core.suspicions.has(row)) expected++
-  return Math.max(0, expected - probe.nacks)
+  return probe.nacks > 0 ? 0 : expected
 }
 
 /** An answer to a ping of ours, direct or through a relay, or to one made for somebody else. */
-export const onAck = (core: Core.Core, seq: number, from: Member.Address): void => {
+export const onAck = (core: Core.Core, seq: number): void => {
   const relay = core.relays.get(seq)
   if (relay !== undefined) {
     if (relay.acked) return
@@ -172,9 +178,13 @@ export const onAck = (core: Core.Core, seq: number, from: Member.Address): void 
   const probe = core.probes.get(seq)
   if (probe === undefined || probe.acked) return
   probe.acked = true
-  probe.direct = core.now - probe.sentAt <= probe.timeout &&
-    Members.has(core.table, probe.row) &&
-    Member.sameAddress(from, Members.identity(core.table, probe.row).address)
+  // Relays are asked only after the timeout.
+  probe.direct = core.now - probe.sentAt <= probe.timeout
+}
+
+/** A late wake-up is not the peers' fault. */
+export const shift = (core: Core.Core, by: number): void => {
+  for (const probe of core.probes.values()) probe.sentAt += by
 }
 
 export const onNack = (core: Core.Core, seq: number): void => {

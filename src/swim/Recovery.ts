@@ -33,7 +33,7 @@ export const join = (core: Core.Core, addresses: ReadonlyArray<Member.Address>):
     core.leaving = undefined
     core.incarnation++
     Rumor.announce(core)
-  } else if (core.table.size === 0 && !core.joined && seeds.length > 0) core.announced = false
+  } else if (!core.joined && seeds.length > 0) core.announced = false
   contact(core)
 }
 

@@ -146,6 +146,7 @@ const runTimers = (core: Core.Core): void => {
     // We were stopped or starved: nobody else's silence during that time counts.
     Timers.shift(core.timers, late)
     Suspicion.shift(core, late)
+    Probe.shift(core, late)
   }
   for (let timer = Timers.due(core.timers, core.now); timer !== undefined; timer = Timers.due(core.timers, core.now)) {
     fire(core, timer)
@@ -225,7 +226,7 @@ const receive = (core: Core.Core, message: Message.Message, from: Member.Address
       return Probe.onPingReq(core, message, from)
     case "Ack": {
       const row = core.probes.get(message.seq)?.row
-      Probe.onAck(core, message.seq, from)
+      Probe.onAck(core, message.seq)
       if (row !== undefined) Recovery.compare(core, message.digest, row)
       return
     }
@@ -313,13 +314,13 @@ const onAsk = (core: Core.Core, message: Message.Ask, from: Member.Address): voi
 const onStream = (core: Core.Core, stream: Core.Stream, message: Message.Message): void => {
   if (!core.streams.has(stream.id)) return
   if (message._tag === "Ping" && !stream.initiator) {
+    if (message.target !== core.self.id) return Sync.close(core, stream)
     const ack: Message.Message = { _tag: "Ack", seq: message.seq, digest: Core.digest(core) }
-    const messages: Array<Message.Message> = message.target === core.self.id ? [ack] : []
-    core.out.push({ _tag: "StreamSend", stream: stream.id, messages, end: true })
+    core.out.push({ _tag: "StreamSend", stream: stream.id, messages: [ack], end: true })
     return
   }
   if (message._tag === "Ack" && stream.purpose === "ping") {
-    Probe.onAck(core, message.seq, stream.address)
+    Probe.onAck(core, message.seq)
     return Sync.close(core, stream)
   }
   if (!Sync.receive(core, stream, message)) return

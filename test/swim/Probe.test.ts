@@ -66,7 +66,7 @@ describe("Probe", () => {
     assert.strictEqual(machine.swim.awareness.score, 0)
   })
 
-  it("a failure that the relays report in time costs no health, each missing nack does", () => {
+  it("a failure that a relay reports in time costs no health, the silence of all relays does", () => {
     for (const nacks of [0, 1, 3]) {
       const machine = among(8, noConfirm)
       machine.until("Ping", 1100)
@@ -75,7 +75,7 @@ describe("Probe", () => {
       for (let i = 0; i < nacks; i++) machine.receive(i + 1, { _tag: "Nack", seq: first.message.seq })
       machine.advance(100)
       assert.strictEqual(machine.eventsOf("Suspected").length, 1)
-      assert.strictEqual(machine.swim.awareness.score, 3 - nacks)
+      assert.strictEqual(machine.swim.awareness.score, nacks === 0 ? 3 : 0)
     }
   })
 
@@ -162,6 +162,34 @@ describe("Probe", () => {
     machine.receive(1, alive(1, 1))
     machine.advance(1000)
     assert.strictEqual(machine.eventsOf("Suspected").length, 0)
+  })
+
+  it("pings over a stream beside the relays, and its answer counts", () => {
+    const machine = among(1, { confirmProbes: false })
+    const ping = machine.until("Ping", 1100)
+    machine.advance(500)
+    const dial = machine.outputs.find((output) => output._tag === "OpenStream")
+    assert.deepInclude(dial, { _tag: "OpenStream", to: address(1) })
+    const stream = dial?._tag === "OpenStream" ? dial.stream : 0
+    machine.step({ _tag: "StreamOpened", now: machine.now, stream, remote: address(1), initiator: true })
+    const { seq } = ping.message
+    machine.step({ _tag: "StreamReceived", now: machine.now, stream, messages: [{ _tag: "Ack", seq, digest: 0 }] })
+    assert.isTrue(machine.outputs.some((output) => output._tag === "CloseStream" && output.stream === stream))
+    machine.advance(600)
+    assert.strictEqual(machine.eventsOf("Suspected").length, 0)
+    assert.strictEqual(machine.swim.awareness.lost, 1, "but the datagram was lost")
+  })
+
+  it("an answer read after a late wake-up is not counted as lost", () => {
+    const machine = among(3, { confirmProbes: false, streamPing: false })
+    const ping = machine.until("Ping", 1100)
+    machine.stall(5000)
+    machine.step({ _tag: "TimerFired", now: machine.now })
+    machine.receive(1, { _tag: "Ack", seq: ping.message.seq, digest: 0 })
+    machine.drained()
+    machine.advance(1100)
+    assert.strictEqual(machine.eventsOf("Suspected").length, 0)
+    assert.strictEqual(machine.swim.awareness.lost, 0)
   })
 
   it("keeps probing when nobody answers and nothing else is known", () => {

@@ -87,6 +87,9 @@ describe("Sync", () => {
     const seed = among(10, settled)
     seed.receive(11, alive(11, 0, { startedAt: 1_700_000_500_000 }))
     joiner.swim.self = { ...joiner.swim.self, id: Member.id("joiner"), bootId: 77, address: address(99) }
+    const { _tag, ...saved } = alive(3)
+    assert.strictEqual(_tag, "Alive")
+    joiner.command({ _tag: "Restore", states: [{ ...saved, _tag: "State", status: "alive", age: 5 }] })
     joiner.command({ _tag: "Join", seeds: [address(1)] })
     assert.deepStrictEqual(joiner.sentOf("Alive"), [])
     const { sent } = connect(joiner, seed, opened(joiner))
