@@ -14,7 +14,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { NoMaster } from "../cluster/ClusterError.ts"
 import { ClusterManager } from "../cluster/ClusterManager.ts"
-import type { MemberView } from "../cluster/ClusterView.ts"
+import * as ClusterView from "../cluster/ClusterView.ts"
 import { formatAddress } from "../membership/Transport.ts"
 import { Catalog } from "./Catalog.ts"
 import type { Invalid, NotDurable, NotFound, Warm } from "./CatalogRpc.ts"
@@ -95,7 +95,7 @@ const decodeBody = <A, I>(schema: Schema.Codec<A, I>, body: Uint8Array | undefin
 const iso = (millis: number): string =>
   Option.match(DateTime.make(millis), { onNone: () => "", onSome: DateTime.formatIso })
 
-const toMember = (member: MemberView): Schema.Json => ({
+const toMember = (member: ClusterView.MemberView): Schema.Json => ({
   id: member.id,
   address: formatAddress(member.address),
   status: member.status,
@@ -112,7 +112,7 @@ const toMember = (member: MemberView): Schema.Json => ({
   }
 })
 
-const byId = (a: MemberView, b: MemberView): number => a.id < b.id ? -1 : 1
+const byId = (a: ClusterView.MemberView, b: ClusterView.MemberView): number => a.id < b.id ? -1 : 1
 
 const members = Effect.gen(function*() {
   const view = yield* (yield* ClusterManager).view
@@ -122,12 +122,15 @@ const members = Effect.gen(function*() {
 const status = Effect.gen(function*() {
   const cluster = yield* ClusterManager
   const catalog = yield* Catalog
-  const { members, reign, replicas, role, self } = yield* cluster.view
-  const count = (wanted: MemberView["status"]) => members.filter((member) => member.status === wanted).length
+  const view = yield* cluster.view
+  const { members, reign, replicas, role, self } = view
+  const count = (wanted: ClusterView.MemberView["status"]) =>
+    members.filter((member) => member.status === wanted).length
   const warm = yield* catalog.warm
   return yield* json(200, {
     self,
-    reign: reign === undefined ? null : { epoch: reign.epoch, master: reign.id },
+    // a reign outlives its holder until the next claim: then nobody is master
+    reign: reign === undefined ? null : { epoch: reign.epoch, master: ClusterView.master(view)?.id ?? null },
     role,
     replicas,
     members: { alive: count("alive"), suspect: count("suspect"), dead: count("dead"), left: count("left") },

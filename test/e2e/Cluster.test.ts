@@ -193,7 +193,7 @@ describe("a cluster of five nodes", () => {
       const all = await Promise.all(others.map((node) => cluster.status(node)))
       const masters = new Set(all.map((status) => status.reign?.master))
       const [first] = masters
-      return masters.size === 1 && first !== before && first !== undefined ? first : undefined
+      return masters.size === 1 && first !== before && first !== undefined && first !== null ? first : undefined
     }, 10_000)
     assert.notStrictEqual(after, before)
     await waitUntil(

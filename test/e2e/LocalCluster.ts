@@ -151,7 +151,7 @@ export const waitUntil = async <A>(
 
 export interface Status {
   readonly self: string
-  readonly reign: { readonly epoch: number; readonly master: string } | null
+  readonly reign: { readonly epoch: number; readonly master: string | null } | null
   readonly role: "master" | "replica" | "worker"
   readonly replicas: ReadonlyArray<string>
   readonly members: { readonly alive: number; readonly suspect: number; readonly dead: number; readonly left: number }
@@ -246,7 +246,7 @@ export class LocalCluster {
       const all = await Promise.all(this.alive.map((node) => this.status(node)))
       const masters = new Set(all.map((status) => status.reign?.master))
       const master = all[0]?.reign?.master
-      if (masters.size !== 1 || master === undefined) return false
+      if (masters.size !== 1 || master === undefined || master === null) return false
       if (!this.alive.some((node) => node.name === master)) return false
       if (all.some((status) => status.members.alive !== size)) return false
       return master

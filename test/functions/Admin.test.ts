@@ -78,6 +78,18 @@ describe("the administration", () => {
     })
   })
 
+  it("names no master while the holder of the reign is dead or another run of it is back", () => {
+    const { ask, cluster } = started()
+    const master = () => (ask("b", "GET", "/system/status").body as { readonly reign: unknown }).reign
+    assert.deepStrictEqual(master(), { epoch: 4, master: "a" })
+    cluster.tellGone(["b"], ["a"])
+    assert.deepStrictEqual(master(), { epoch: 4, master: null })
+    cluster.kill("a")
+    cluster.start("a")
+    cluster.tellMembers()
+    assert.deepStrictEqual(master(), { epoch: 4, master: null })
+  })
+
   it("deploys, lists, describes and removes a function at any node", () => {
     const { ask, cluster } = started()
     const deployed = ask("c", "POST", "/system/functions", {
