@@ -93,7 +93,8 @@ export interface Options {
   /** The first seals, if nothing was saved. */
   readonly given: ReadonlyArray<ClusterKey.Secret>
   readonly saved: Saved | undefined
-  readonly save: (saved: Saved) => Effect.Effect<void, unknown>
+  /** Fails with `not-saved`, having logged the cause. */
+  readonly save: (saved: Saved) => Effect.Effect<void, KeyringError>
 }
 
 /** A ring from what was saved and what was given, in that order; `None` when both are empty. */
@@ -108,14 +109,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   const ring = new MutableRing(state)
   const one = yield* Semaphore.make(1)
   const write = (next: State): Effect.Effect<void, KeyringError> =>
-    Effect.matchCauseEffect(options.save(toSaved(next)), {
-      onFailure: (cause) =>
-        Effect.andThen(
-          Effect.logError("the keyring could not be written", cause),
-          Effect.fail(new KeyringError({ reason: "not-saved", id: "" }))
-        ),
-      onSuccess: () => Effect.sync(() => ring.become(next))
-    })
+    Effect.andThen(options.save(toSaved(next)), Effect.sync(() => ring.become(next)))
   if (options.saved === undefined || given.some(({ outcome }) => outcome === "installed")) yield* write(state)
   const info = (key: ClusterKey.ClusterKey): KeyInfo => ({
     id: key.id,

@@ -34,6 +34,18 @@ const sentences = {
   Unknown: "the socket failed"
 } as const
 
+/** The other end of a stream was reached and did not prove that it holds a key of the cluster, or turned us away for
+ * that; `closed`: it went away meanwhile. The cause of a socket's open error. Fault: configuration, or a stranger.
+ * State: nothing was sent. Retry: `closed` at once, `refused` after the keys were made to fit. */
+export class HandshakeFailed extends Schema.TaggedError<HandshakeFailed>()("HandshakeFailed", {
+  reason: Schema.Literals(["refused", "closed"]),
+  detail: Schema.String
+}) {
+  override get message(): string {
+    return this.reason === "closed" ? "the handshake broke off" : `no common cluster key (${this.detail})`
+  }
+}
+
 /** A datagram that arrived: its bytes and who sent it. */
 export interface Incoming {
   readonly payload: Uint8Array
@@ -66,6 +78,8 @@ export interface Listener {
 }
 
 export class Transport extends Context.Service<Transport, {
+  /** Streams are only opened between holders of a key of the cluster, and are encrypted. Default: they are not. */
+  readonly secured?: boolean
   /** Binds a datagram socket; port 0 asks for a free one. */
   readonly datagrams: (bind: Address) => Effect.Effect<Datagrams, TransportError, Scope.Scope>
   /** Listens for streams; port 0 asks for a free one. */

@@ -83,7 +83,7 @@ describe("Sealing with a keyring", () => {
       relabelled.set(a.seal(payload).subarray(0, 8))
       assert.strictEqual(refused(a.open(relabelled)), "forged")
       assert.strictEqual(refused(a.open(b.seal(b.seal(payload)))), "nested")
-      let deep = payload
+      let deep: Uint8Array = payload
       for (let i = 0; i < 500; i++) deep = b.seal(deep)
       assert.strictEqual(refused(a.open(deep)), "nested")
     }).pipe(Effect.provide(NodeCipher.layer)))
