@@ -42,6 +42,8 @@ export interface Invocation {
   losses: number
   /** The node it was last sent to did not have it warm: look again before the next one. */
   missed: boolean
+  /** As last heard, another node is starting the version. */
+  awaiting: boolean
 }
 
 export const make = (options: { readonly entry: boolean; readonly method: string }): Invocation => ({
@@ -51,7 +53,8 @@ export const make = (options: { readonly entry: boolean; readonly method: string
   forwards: 0,
   lookups: 0,
   losses: 0,
-  missed: false
+  missed: false,
+  awaiting: false
 })
 
 export const isIdempotent = (method: string): boolean =>
@@ -199,7 +202,8 @@ const located = (self: Invocation, lease: Link.Lease, around: Surroundings): Act
   const here = runHere(local)
   if (here !== undefined) return here
   if (lease === "granted" && local === "none") return start
-  if (lease === "wait") self.lookups = Math.max(0, self.lookups - 1)
+  self.awaiting = lease === "wait"
+  if (self.awaiting) self.lookups = Math.max(0, self.lookups - 1)
   // The node that starts it may not know of its lease yet: the call that reached it too early waits a moment.
   if (lease === "wait" && self.missed) {
     self.missed = false
@@ -216,7 +220,8 @@ const refused = (self: Invocation, event: Event & { readonly _tag: "Refused" }, 
   if (event.refusal === "failing") return fail("start-failed")
   if (event.refusal === "not-warm") {
     self.missed = true
-    self.forwards-- // it came too early or the route was old: the look-ups that follow are bounded
+    // It came to the starter too early: that is no attempt.
+    if (self.awaiting) self.forwards--
     return place(self, around)
   }
   self.tried.push(event.node)

@@ -167,12 +167,14 @@ describe("Invocation", () => {
   const local = Schema.Literals(["ready", "starting", "grow", "full", "none", "failing"])
   const Answers = Schema.Array(Schema.Struct({
     local,
-    lease: Schema.Literals(["granted", "wait", "none"]),
+    lease: Schema.Literals(["granted", "none"]),
     refusal: Schema.Literals(["busy", "not-warm", "draining", "failing"]),
     lost: Schema.Boolean
   }))
 
-  it.prop("places every call after a bounded number of forwards and look-ups, whatever the others say", [Answers], ([
+  it.prop("places every call after a bounded number of forwards and look-ups, unless another node is starting it", [
+    Answers
+  ], ([
     answers
   ]) => {
     const call = entry("GET")

@@ -19,6 +19,8 @@ import type { Placement } from "./Placement.ts"
 /** A deployed bundle as base64 inside JSON. */
 const maxAdminBytes = 24 * 1024 * 1024
 const maxAdmin = 16
+/** Of clients; more are closed at once. */
+const maxConnections = 20_000
 const metricsMs = 1000
 
 export interface Options {
@@ -54,6 +56,7 @@ export class Front {
       noDelay: true,
       keepAliveTimeout: 65_000
     }, (request, response) => this.#accept(request, response))
+    this.server.maxConnections = maxConnections
     this.server.on("clientError", (_error, socket) => {
       options.metrics.reject("http")
       if (!socket.writable) return

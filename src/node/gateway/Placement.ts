@@ -303,7 +303,9 @@ export class Placement implements Pool.Owner {
         return this.#ask(pool, lease, done, true)
       }
       if (answer.lease === "wait") pool.leasedUntil = now + this.#options.leaseMs
-      RouteCache.set(routes, version, answer.nodes.filter((node) => node.id !== self), now)
+      const nodes = answer.nodes.filter((node) => node.id !== self)
+      // In the background nothing is forgotten: nobody may have been there to answer, and a refusal tells for sure.
+      if (lease || nodes.length > 0) RouteCache.set(routes, version, nodes, now)
       done(answer.lease)
     })
   }

@@ -244,7 +244,7 @@ export class Pool {
 }
 
 /** How long an instance may take to answer before it is taken for spinning, milliseconds. */
-const pingMs = 500
+const pingMs = 1000
 
 const isStartError = Schema.is(Executor.StartError)
 

@@ -146,6 +146,17 @@ describe("PeerPool", () => {
     assert.strictEqual(answer.headers["x-shoal-node"], "n2")
   })
 
+  it("asks for a fresh route in the background, and keeps the old one when nobody knows better", async () => {
+    await using nodes = await warmOnFirst({ tuning: { freshMs: 0 } })
+    assert.strictEqual((await Nodes.call(nodes.second, path)).headers["x-shoal-node"], "n1")
+    nodes.cluster.routes.clear()
+    for (let at = 0; at < 3; at++) {
+      assert.strictEqual((await Nodes.call(nodes.second, path)).headers["x-shoal-node"], "n1")
+    }
+    assert.isAbove(nodes.second.control.count("Locate"), 1)
+    await Nodes.until(() => nodes.second.control.count("LeaseEnd") > 0)
+  })
+
   it("skips a node whose connection is refused, at once and for the next calls", async () => {
     await using nodes = await warmOnFirst()
     await nodes.first.gateway.close()
