@@ -94,6 +94,7 @@ export const saved = (core: Swim): Array<Message.State> => {
 export const step = (core: Swim, input: Input, out: Array<Output>): void => {
   core.out = out
   if (input.now > core.now) core.now = input.now
+  shiftWhenLate(core)
   switch (input._tag) {
     case "Received": {
       for (const message of input.messages) receive(core, message, input.from)
@@ -140,14 +141,16 @@ export const step = (core: Swim, input: Input, out: Array<Output>): void => {
   }
 }
 
-const runTimers = (core: Core.Core): void => {
+/** We were stopped or starved: nobody else's silence during that time counts. Comes before anything sets new timers. */
+const shiftWhenLate = (core: Core.Core): void => {
   const late = core.now - Timers.first(core.timers)
-  if (late > core.params.lateness) {
-    // We were stopped or starved: nobody else's silence during that time counts.
-    Timers.shift(core.timers, late)
-    Suspicion.shift(core, late)
-    Probe.shift(core, late)
-  }
+  if (late <= core.params.lateness) return
+  Timers.shift(core.timers, late)
+  Suspicion.shift(core, late)
+  Probe.shift(core, late)
+}
+
+const runTimers = (core: Core.Core): void => {
   for (let timer = Timers.due(core.timers, core.now); timer !== undefined; timer = Timers.due(core.timers, core.now)) {
     fire(core, timer)
   }

@@ -120,6 +120,7 @@ export class CoreSim {
   /** Ends a node at once; nobody is told. */
   crash(node: Node): void {
     node.up = false
+    node.paused = false
     node.backlog.length = 0
   }
 

@@ -70,6 +70,17 @@ describe("Swim", () => {
     }
   })
 
+  it("what is set by the first packet after a stall is not shifted with the rest", () => {
+    const machine = among(3, { streamPing: false })
+    machine.answers = true
+    machine.advance(5000)
+    machine.stall(300_000)
+    machine.receive(1, alive(1, 1))
+    machine.clear()
+    machine.advance(50)
+    assert.isTrue(machine.sentOf("Alive").some(({ message }) => message.id === id(1)))
+  })
+
   it("shows itself first, then everybody, the dead included", () => {
     const machine = among(2)
     machine.receive(2, { _tag: "Dead", id: id(1), bootId: 1001, incarnation: 0, from: id(2) })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Params from "../../src/swim/Params.ts"
+import * as Prng from "../../src/swim/Prng.ts"
 import { CoreSim, type Node, type Options } from "../../src/testing/CoreSim.ts"
 
 const second = 1000
@@ -37,6 +38,53 @@ const events = (sim: CoreSim, tag: string): number =>
 const sound = (sim: CoreSim): void => {
   assert.deepStrictEqual(sim.violations, [])
   assert.isAtMost(sim.largest, Params.lan.datagramBudget)
+}
+
+/** Crashes, restarts, partitions, pauses, leaves and changes under loss and duplication; then all is well again. */
+const chaos = (seed: number): CoreSim => {
+  const random = Prng.make(seed * 7919)
+  const size = 3 + Prng.below(random, 12)
+  const sim = cluster(size, {
+    seed,
+    params: { ...Params.lan, streamPing: seed % 2 === 0 },
+    network: { loss: Prng.float(random) * 0.3, duplicate: 0.1, latency: [0.5, seed % 3 === 0 ? 300 : 5] }
+  })
+  const first = node(sim, 0)
+  const seedsOf = (each: Node): ReadonlyArray<Node> => each === first ? [] : [first]
+  for (let i = 0; i < 40; i++) {
+    const each = node(sim, Prng.below(random, size))
+    fault(sim, each, { kind: Prng.below(random, 9), number: i, seeds: [...seedsOf(each), node(sim, i % size)] })
+    sim.run(Prng.below(random, 20 * second))
+  }
+  sim.heal()
+  sim.network.loss = 0
+  for (const each of sim.nodes) {
+    if (each.paused) sim.resume(each)
+    if (!each.up) sim.restart(each, seedsOf(each))
+    if (each.swim.status === "left") join(sim, each, seedsOf(each))
+  }
+  return sim
+}
+
+const join = (sim: CoreSim, each: Node, seeds: ReadonlyArray<Node>): void =>
+  sim.command(each, { _tag: "Join", seeds: seeds.map(({ address }) => address) })
+
+interface Fault {
+  readonly kind: number
+  readonly number: number
+  readonly seeds: ReadonlyArray<Node>
+}
+
+const fault = (sim: CoreSim, each: Node, { kind, number, seeds }: Fault): void => {
+  if (kind === 0) return sim.partition(({ index }) => index % 2)
+  if (kind === 1) return sim.partition(({ index }) => index % 3)
+  if (kind === 2) return sim.heal()
+  if (!each.up) return kind < 6 ? sim.restart(each, seeds) : undefined
+  if (kind < 5) return sim.crash(each)
+  if (kind === 5) return each.paused ? sim.resume(each) : sim.pause(each)
+  if (kind === 6) return sim.command(each, { _tag: "Leave" })
+  if (kind === 7) return join(sim, each, seeds)
+  sim.command(each, { _tag: "SetMeta", meta: new Uint8Array([number]) })
 }
 
 describe("CoreSim", () => {
@@ -251,6 +299,14 @@ describe("CoreSim", () => {
     }
     sound(sim)
   })
+
+  for (let seed = 1; seed <= 12; seed++) {
+    it(`after any faults all views become equal (seed ${seed})`, () => {
+      const sim = chaos(seed)
+      within(sim, "equal views", () => sim.isComplete() && sim.isEqual(), 5 * Params.lan.pushPullInterval)
+      sound(sim)
+    })
+  }
 
   it("the same seed gives the same trace, another seed another one", () => {
     const trace = (seed: number, mutant?: "M7"): number => {
