@@ -228,7 +228,7 @@ export const supportAnswered = (
 
 /** Draws the consequences of what was heard, and of the time that passed. */
 export const settle = (self: ElectionState, topology: Topology.Topology, now: number, out: Array<Output>): void => {
-  checkLateness(self, now)
+  checkLateness(self, now, out)
   followWitnesses(self, topology, now, out)
   judgeWatch(self, topology, now, out)
   settlePending(self, topology, now, out)
@@ -248,9 +248,9 @@ const decide = (
 ): void => Reign.isLower(self.reign, reign) ? obey(self, topology, reign, reason, now, out) : Claim.abandon(self, now)
 
 /** A process that stood still has not listened: what it took for silence is no evidence. */
-const checkLateness = (self: ElectionState, now: number): void => {
+const checkLateness = (self: ElectionState, now: number, out: Array<Output>): void => {
   if (now - self.expected <= State.lateness) return
-  self.lateCount++
+  out.push({ _tag: "Rejected", reason: "own evidence after a late wake-up" })
   if (self.watch !== undefined) {
     self.watch.lastBeat = now
     self.watch.lost = false

@@ -79,7 +79,6 @@ export interface ElectionState {
   nextBeat: number
   greetAt: number
   expected: number
-  lateCount: number
   random: number
 }
 
@@ -119,7 +118,6 @@ export const make = (options: {
     nextBeat: options.now,
     greetAt: options.now,
     expected: Number.POSITIVE_INFINITY,
-    lateCount: 0,
     random: options.seed >>> 0
   }
   if (options.joining) self.notBefore = options.now + joinTimeout + Math.floor(draw(self) * joinJitter)

@@ -41,7 +41,6 @@ export interface Replica {
   /** the sequence up to which the table is complete; undefined before the snapshot */
   applied: number | undefined
   incoming: RoutingTable.RoutingTable | undefined
-  resyncs: number
 }
 
 const never = Number.POSITIVE_INFINITY
@@ -61,8 +60,7 @@ export const make = (): Replica => ({
   follow: undefined,
   followAt: never,
   applied: undefined,
-  incoming: undefined,
-  resyncs: 0
+  incoming: undefined
 })
 
 /** Takes over the role under a reign. */
@@ -211,7 +209,6 @@ export const receiveDelta = (
   }
   if (self.applied === undefined || delta.sequence <= self.applied) return
   if (delta.sequence !== self.applied + 1) {
-    self.resyncs++
     out.push({ _tag: "Rejected", reason: "gap in the sequence" })
     return subscribe(self, self.follow, out)
   }
@@ -221,7 +218,6 @@ export const receiveDelta = (
   if (delta.size < 0 || now - self.reignSince < mergeWindow) return
   const { hash, size } = RoutingTable.digest(self.table)
   if (hash === delta.hash && size === delta.size) return
-  self.resyncs++
   out.push({ _tag: "Rejected", reason: "digest differs" })
   subscribe(self, self.follow, out)
 }

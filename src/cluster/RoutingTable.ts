@@ -49,9 +49,6 @@ const entryHash = (entry: Entry): number =>
 /** Positive when `a` replaces `b`. One writer never gives a counter twice; if it did, the withdrawal wins. */
 export const compareEntry = (a: Entry, b: Entry): number => a.counter - b.counter || Number(b.live) - Number(a.live)
 
-export const get = (self: RoutingTable, version: string, run: Run): Entry | undefined =>
-  self.writers.get(runKey(run))?.entries.get(version)
-
 /** Merges one entry; false when the table already knew it or a newer one, or is full. */
 export const merge = (self: RoutingTable, entry: Entry): boolean => {
   const key = `${entry.bootId}/${entry.node}`
@@ -143,11 +140,4 @@ export const entries = (self: RoutingTable): Array<Entry> => {
   const out: Array<Entry> = []
   for (const writer of self.writers.values()) for (const entry of writer.entries.values()) out.push(entry)
   return out
-}
-
-export const clear = (self: RoutingTable): void => {
-  self.writers.clear()
-  self.versions.clear()
-  self.size = 0
-  self.hash = 0
 }
