@@ -22,7 +22,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
-import { formatAddress, Transport } from "../membership/Transport.ts"
+import { formatAddress, HandshakeFailed, Transport } from "../membership/Transport.ts"
 import type { Address } from "../swim/Member.ts"
 import * as Hello from "./Hello.ts"
 
@@ -126,6 +126,8 @@ const withFirst = (first: Uint8Array, pull: Pull): Pull => {
 /** The first bytes of a stream were not an acceptable hello. Fault: the peer. State: unchanged. Retry: pointless. */
 export class HelloRejected extends Schema.TaggedError<HelloRejected>()("HelloRejected", { reason: Schema.String }) {}
 
+const isHandshake = Schema.is(HandshakeFailed)
+
 const open = Effect.fnUntraced(function*(self: Self, key: string): Effect.fn.Return<
   Connection,
   PeerUnavailable,
@@ -136,10 +138,15 @@ const open = Effect.fnUntraced(function*(self: Self, key: string): Effect.fn.Ret
   const scope = yield* Effect.scope
   const unavailable = (reason: PeerUnavailable["reason"], detail: string) =>
     new PeerUnavailable({ id: peer.id, reason, detail })
-  const fromSocket = (error: Socket.SocketError) =>
-    error.reason._tag === "SocketOpenError"
-      ? unavailable(error.reason.kind === "Timeout" ? "Timeout" : "Refused", formatAddress(peer.rpc))
-      : unavailable("Closed", error.message)
+  const fromSocket = (error: Socket.SocketError) => {
+    const { reason } = error
+    if (reason._tag !== "SocketOpenError") return unavailable("Closed", error.message)
+    // Somebody answers there: no evidence that the process is gone.
+    if (isHandshake(reason.cause)) {
+      return unavailable(reason.cause.reason === "closed" ? "Closed" : "Incompatible", reason.cause.message)
+    }
+    return unavailable(reason.kind === "Timeout" ? "Timeout" : "Refused", formatAddress(peer.rpc))
+  }
   const own = yield* ownHello(self, "control")
   const socket = yield* transport.dial(peer.rpc)
   const reader = yield* Effect.mapError(socket.reader, fromSocket)

@@ -21,13 +21,14 @@ const sentences = {
   "unknown-key": "the ring does not hold that key",
   "in-use": "the ring seals with that key; use another one first",
   full: `the ring is full: ${maxKeys} keys; remove one first`,
+  "no-ring": "this node runs without a cluster key",
   "not-saved": "the ring could not be written to the folder of the node"
 } as const
 
 /** The ring was not changed. Fault: the request, or for `not-saved` the disk. State: unchanged. Retry: `not-saved` after
  * the cause is gone; the others need another request. */
 export class KeyringError extends Schema.TaggedError<KeyringError>()("KeyringError", {
-  reason: Schema.Literals(["bad-key", "unknown-key", "in-use", "full", "not-saved"]),
+  reason: Schema.Literals(["bad-key", "unknown-key", "in-use", "full", "no-ring", "not-saved"]),
   /** fingerprint, or empty */
   id: Schema.String
 }) {

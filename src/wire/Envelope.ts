@@ -1,6 +1,6 @@
 /** What goes around every datagram: protocol range, cluster label and, with a key, what is needed to open it.
  *
- *   "SH" | kind u8 | min u4, max u4 | label hint u32be                                          kind 0: payload follows
+ *   "SE" | kind u8 | min u4, max u4 | label hint u32be                                          kind 0: payload follows
  *   ... | key hint u16be | nonce 12 | ciphertext | tag 16                                       kind 1: AES-GCM
  *
  * PURE. Job: frames and recognises; the first 8 (kind 1: 10) bytes and the full label are authenticated with a sealed
@@ -74,7 +74,7 @@ const maxBytes = 65_535
 /** Looks at the clear part only: nothing is decrypted or copied. */
 export const parse = (bytes: Uint8Array, own: Label): Result.Result<Envelope, Refusal> => {
   if (bytes.length > maxBytes) return Result.fail("too-large")
-  if (bytes.length < headerBytes || bytes[0] !== 0x53 || bytes[1] !== 0x48) return Result.fail("not-ours")
+  if (bytes.length < headerBytes || bytes[0] !== 0x53 || bytes[1] !== 0x45) return Result.fail("not-ours")
   const range = bytes[3] ?? 0
   const [min, max] = [range >> 4, range & 15]
   if (min < 1 || max < min || min > protocol.max || max < protocol.min) return Result.fail("unknown-version")
@@ -99,12 +99,12 @@ const read32 = (bytes: Uint8Array, at: number): number =>
   (((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>> 0
 
 /** Whether a payload begins like an envelope: the sender put one into another. */
-export const isNested = (payload: Uint8Array): boolean => payload[0] === 0x53 && payload[1] === 0x48
+export const isNested = (payload: Uint8Array): boolean => payload[0] === 0x53 && payload[1] === 0x45
 
 const header = (own: Label, kind: number, length: number): Uint8Array => {
   const bytes = new Uint8Array(length)
   bytes[0] = 0x53
-  bytes[1] = 0x48
+  bytes[1] = 0x45
   bytes[2] = kind
   bytes[3] = (protocol.min << 4) | protocol.max
   new DataView(bytes.buffer).setUint32(4, own.hint)

@@ -10,6 +10,7 @@ import * as Directory from "../../functions/Directory.ts"
 import type * as Executor from "../../functions/Executor.ts"
 import type * as Link from "../../functions/Link.ts"
 import * as RouteCache from "../../functions/RouteCache.ts"
+import * as Tcp from "../Tcp.ts"
 import { ControlLink } from "./ControlLink.ts"
 import { Front } from "./Front.ts"
 import { GatewayMetrics } from "./GatewayMetrics.ts"
@@ -93,6 +94,8 @@ export interface Options {
   readonly link: Link.GatewayPort
   readonly log: Log
   readonly tuning?: Partial<Tuning>
+  /** How data connections are made; default: in clear. */
+  readonly tcp?: Tcp.Tcp | undefined
 }
 
 export interface Gateway {
@@ -121,7 +124,7 @@ export const makeGateway = async (options: Options): Promise<Gateway> => {
 }
 
 const assemble = (options: Options) => {
-  const { data, executor, http, self } = options
+  const { data, executor, http, self, tcp = Tcp.plain } = options
   const tuned: Tuning = { ...tuning, ...options.tuning }
   const now = () => performance.now()
   const metrics = new GatewayMetrics()
@@ -136,7 +139,7 @@ const assemble = (options: Options) => {
     epoch,
     serializations: []
   })
-  const peers = new PeerPool({ self: self.id, hello, metrics, now, ...tuned })
+  const peers = new PeerPool({ self: self.id, tcp, hello, metrics, now, ...tuned })
   const routes = RouteCache.make({ capacity: tuned.routes, freshMs: tuned.freshMs })
   const placement = new Placement({
     ...tuned,
@@ -150,7 +153,7 @@ const assemble = (options: Options) => {
     maxCalls: tuned.calls,
     routes
   })
-  const listener = new PeerListener({ self: self.id, hello, helloMs: tuned.connectMs, placement, metrics })
+  const listener = new PeerListener({ self: self.id, tcp, hello, helloMs: tuned.connectMs, placement, metrics })
   const known = { view: false, catalog: false }
   const front = new Front({
     self: self.id,

@@ -2,11 +2,12 @@
  *
  * Boundary: checks hello and heads, refuses what breaks a rule and counts it; the rest is `Placement`'s.
  * Invariants: M5 (at most `maxConnections`), F1. */
-import * as Net from "node:net"
+import type * as Net from "node:net"
 import type * as Hello from "../../cluster/Hello.ts"
 import * as Hop from "../../functions/Hop.ts"
 import * as Invocation from "../../functions/Invocation.ts"
 import type * as Mux from "../../functions/Mux.ts"
+import type { Tcp } from "../Tcp.ts"
 import * as DataSocket from "./DataSocket.ts"
 import type { GatewayMetrics } from "./GatewayMetrics.ts"
 import { PeerCall } from "./PeerCall.ts"
@@ -16,6 +17,7 @@ export const maxConnections = 4096
 
 export interface Options {
   readonly self: string
+  readonly tcp: Tcp
   readonly hello: () => Hello.Hello
   readonly helloMs: number
   readonly placement: Placement
@@ -29,7 +31,7 @@ export class PeerListener {
 
   constructor(options: Options) {
     this.#options = options
-    this.server = Net.createServer({ noDelay: true }, (socket) => this.#accept(socket))
+    this.server = options.tcp.createServer((socket) => this.#accept(socket))
     this.server.maxConnections = maxConnections
   }
 

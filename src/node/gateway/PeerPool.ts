@@ -4,10 +4,10 @@
  * A connection that is refused or breaks makes its node be skipped for `skipMs`. One without streams is closed after
  * `idleMs`. A node that the view holds dead, or that came back as another run, loses its connection at once.
  * Invariants: M5 (one connection per member; at most `maxWaiting` calls wait for one to open), F1. */
-import * as Net from "node:net"
 import type * as Hello from "../../cluster/Hello.ts"
 import type * as Link from "../../functions/Link.ts"
 import type * as Mux from "../../functions/Mux.ts"
+import type { Tcp } from "../Tcp.ts"
 import * as DataSocket from "./DataSocket.ts"
 import type { GatewayMetrics } from "./GatewayMetrics.ts"
 
@@ -17,6 +17,7 @@ const suspectLoad = 1e6
 
 export interface Options {
   readonly self: string
+  readonly tcp: Tcp
   readonly hello: () => Hello.Hello
   readonly metrics: GatewayMetrics
   readonly now: () => number
@@ -137,7 +138,7 @@ export class PeerPool {
   #connect(peer: Peer): void {
     const address = peer.member.data === undefined ? undefined : parseAddress(peer.member.data)
     if (address === undefined) return this.#unreachable(peer, this.#options.skipMs)
-    const socket = Net.connect({ ...address, noDelay: true })
+    const socket = this.#options.tcp.connect(address)
     const connection: DataSocket.DataSocket = new DataSocket.DataSocket({
       socket,
       role: "client",
