@@ -46,6 +46,8 @@ export const publish = (changes: Changes, counters: Counters, event: Swim.Event)
     case "ItemChanged":
       return changes.publish(event)
     case "Delivered":
+    case "Received":
+    case "Sent":
     case "NameConflict":
     case "LeaveDone":
     case "JoinDone":
@@ -99,9 +101,15 @@ export const report = (
       return Effect.annotateLogs(Effect.logWarning("Seed cannot be reached, retrying"), { seed, error: event.error })
     }
     case "Delivered":
+    case "Received":
+    case "Sent":
       return Effect.void
   }
 }
+
+/** Something that a peer sent was refused. */
+export const refused = (reason: string, from: Member.Address): Effect.Effect<void> =>
+  Effect.annotateLogs(Effect.logWarning("Refused what a peer sent"), { reason, from: formatAddress(from) })
 
 const describe = (member: Member.Member) => ({
   member: member.id,

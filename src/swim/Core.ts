@@ -2,6 +2,8 @@
  *
  * PURE. Boundary: no rules of the protocol. Invariants: M6 (every datagram is put together here), M7. */
 import * as Awareness from "./Awareness.ts"
+import * as BroadcastLog from "./BroadcastLog.ts"
+import type * as Direct from "./Direct.ts"
 import * as Gossip from "./Gossip.ts"
 import * as Identities from "./Identities.ts"
 import type * as Member from "./Member.ts"
@@ -28,7 +30,9 @@ export const Kind = {
   leave: 11,
   reap: 12,
   join: 13,
-  extraEnd: 14
+  extraEnd: 14,
+  repair: 15,
+  direct: 16
 } as const
 
 /** One ping that waits for its answer. */
@@ -110,6 +114,8 @@ export interface Health {
   readonly suspicions: number
   readonly updatesQueued: number
   readonly broadcastsQueued: number
+  /** Broadcasts of others that were lost for good since the start. */
+  readonly broadcastsMissed: number
   readonly alive: number
   readonly suspect: number
   readonly dead: number
@@ -125,6 +131,7 @@ export interface Core {
   readonly table: Members.Members
   readonly updates: Gossip.Gossip
   readonly broadcasts: Gossip.Gossip
+  readonly urgent: Gossip.Gossip
   readonly awareness: Awareness.Awareness
   now: number
   out: Array<Signal.Output>
@@ -156,8 +163,15 @@ export interface Core {
   readonly told: Array<number>
   readonly items: Map<string, Message.Item>
   itemSum: number
-  broadcastSeq: number
-  readonly origins: Map<Member.MemberId, Origin>
+  // user messages
+  readonly log: BroadcastLog.Log
+  repairSet: boolean
+  answersLeft: number
+  answersRefill: number
+  readonly outboxes: Map<Member.MemberId, Direct.Outbox>
+  readonly inboxes: Map<Member.MemberId, Direct.Inbox>
+  directNext: number
+  directSet: boolean
   // exchanges
   stream: number
   readonly streams: Map<number, Stream>
@@ -195,13 +209,6 @@ export interface Leaving {
   readonly until: number
 }
 
-/** What was delivered of one origin: everything below `floor`, and those in `above`. */
-export interface Origin {
-  bootId: number
-  floor: number
-  readonly above: Set<number>
-}
-
 export const make = (options: {
   readonly self: Member.Identity
   readonly params: Params.Params
@@ -223,6 +230,7 @@ export const make = (options: {
     table: Members.make({ now, identities: options.identities, capacity: options.capacity }),
     updates: Gossip.make({ maxEntries: params.maxMembers + 64, maxBytes: 64 * 1024 * 1024, maxAge: Infinity }),
     broadcasts: Gossip.make({ maxEntries: 1_000_000, maxBytes: params.broadcastBytes, maxAge: params.broadcastAge }),
+    urgent: Gossip.make({ maxEntries: 65_536, maxBytes: params.broadcastBytes / 4, maxAge: params.broadcastAge }),
     awareness: Awareness.make({ enabled: params.awareness, max: params.awarenessMax }),
     now,
     out: [],
@@ -247,8 +255,18 @@ export const make = (options: {
     told: [],
     items: new Map(),
     itemSum: 0,
-    broadcastSeq: 0,
-    origins: new Map(),
+    log: BroadcastLog.make({
+      maxBytes: params.broadcastBytes,
+      maxAge: params.broadcastAge,
+      maxLanes: 2 * params.maxMembers
+    }),
+    repairSet: false,
+    answersLeft: 0,
+    answersRefill: -Infinity,
+    outboxes: new Map(),
+    inboxes: new Map(),
+    directNext: 0,
+    directSet: false,
     stream: 0,
     streams: new Map(),
     pushPullTimer: 0,
@@ -341,12 +359,25 @@ export const transmitLimit = (core: Core): number => {
 const piggyback = (core: Core, messages: Array<Message.Message>, room: number, below: number): void => {
   const limit = transmitLimit(core)
   const fill = { limit, below, now: core.now, into: messages }
-  const share = Gossip.length(core.broadcasts) > 0 ? Math.floor(room * core.params.broadcastShare) : 0
+  const share = broadcastsQueued(core) > 0 ? Math.floor(room * core.params.broadcastShare) : 0
   let left = room
-  if (share > 0) left -= Gossip.fill(core.broadcasts, { ...fill, room: share })
+  if (share > 0) left -= user(core, { ...fill, room: share })
   left -= Gossip.fill(core.updates, { ...fill, room: left })
-  if (share > 0) Gossip.fill(core.broadcasts, { ...fill, room: left })
+  if (share > 0) user(core, { ...fill, room: left })
 }
+
+/** Bytes of waiting broadcasts from which on each is sent fewer times: whoever misses one asks for it. */
+const crowded = 64 * 1024
+const crowdedLimit = 4
+
+/** User broadcasts, the urgent ones first. */
+const user = (core: Core, fill: Gossip.Fill): number => {
+  const used = Gossip.fill(core.urgent, fill)
+  const limit = core.broadcasts.bytes > crowded ? Math.min(crowdedLimit, fill.limit) : fill.limit
+  return used + Gossip.fill(core.broadcasts, { ...fill, limit, room: fill.room - used })
+}
+
+export const broadcastsQueued = (core: Core): number => Gossip.length(core.broadcasts) + Gossip.length(core.urgent)
 
 const room = (core: Core): number => core.params.datagramBudget - core.overhead
 
@@ -414,7 +445,8 @@ export const health = (core: Core): Health => ({
   probeLoss: Awareness.loss(core.awareness),
   suspicions: core.suspicions.size,
   updatesQueued: Gossip.length(core.updates),
-  broadcastsQueued: Gossip.length(core.broadcasts),
+  broadcastsQueued: broadcastsQueued(core),
+  broadcastsMissed: core.log.missed,
   alive: core.table.counts[0],
   suspect: core.table.counts[1],
   dead: core.table.counts[2],

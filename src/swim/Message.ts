@@ -1,8 +1,8 @@
 /** Everything members say to each other, as one tagged union of check-free schemas.
  *
  * PURE. Boundary: shapes only. Bytes are `wire`'s business, ranges are checked there after decoding (`Codec`),
- * meaning is given by `Swim`. Ask, Who, Sync*, LeftAck and Broadcast are extensions: a receiver may drop them and the
- * protocol stays correct. */
+ * meaning is given by `Swim`. Ask, Who, Sync*, LeftAck, broadcasts and direct messages are extensions: a receiver may drop
+ * them and the protocol stays correct. */
 import * as Schema from "effect/Schema"
 import { MemberIdSchema, StatusSchema } from "./Member.ts"
 
@@ -81,15 +81,60 @@ export const Who = Schema.TaggedStruct("Who", {})
 /** A keyed gossip value; the lexicographically higher one replaces the lower one. */
 export const Item = Schema.TaggedStruct("Item", { key: Schema.String, value: Schema.Uint8Array })
 
-/** A user broadcast; `seq` counts per origin and run. */
+/** A user broadcast; `seq` counts per origin, run and `lane` (0, or 1 for urgent ones). */
 export const Broadcast = Schema.TaggedStruct("Broadcast", {
   origin: MemberIdSchema,
   bootId: Whole,
+  lane: Whole,
   seq: Whole,
   kind: Schema.String,
   key: Schema.String,
   payload: Schema.Uint8Array
 })
+
+/** These numbers of a lane were made pointless by newer ones: `seq` to `until`, exclusive. */
+export const Skip = Schema.TaggedStruct("Skip", {
+  origin: MemberIdSchema,
+  bootId: Whole,
+  lane: Whole,
+  seq: Whole,
+  until: Whole
+})
+
+/** I miss broadcasts from `low` on, except those whose bit is set in `have`. */
+export const Want = Schema.TaggedStruct("Want", {
+  from: MemberIdSchema,
+  origin: MemberIdSchema,
+  bootId: Whole,
+  lane: Whole,
+  low: Whole,
+  have: Schema.Uint8Array
+})
+
+/** I know of this lane up to `head`, exclusive, and may have nothing below `low` any more. */
+export const Have = Schema.TaggedStruct("Have", {
+  from: MemberIdSchema,
+  origin: MemberIdSchema,
+  bootId: Whole,
+  lane: Whole,
+  low: Whole,
+  head: Whole
+})
+
+/** A user message to one run of one member; nothing below `base` is waited for any more. */
+export const Direct = Schema.TaggedStruct("Direct", {
+  from: MemberIdSchema,
+  bootId: Whole,
+  to: MemberIdSchema,
+  toBoot: Whole,
+  seq: Whole,
+  base: Whole,
+  kind: Schema.String,
+  payload: Schema.Uint8Array
+})
+
+/** I have got your message; `bootId` is the sender's run. */
+export const DirectAck = Schema.TaggedStruct("DirectAck", { from: MemberIdSchema, bootId: Whole, seq: Whole })
 
 /** Opens an exchange over a stream: `hash` covers the whole table; a joiner has nothing and wants everything. */
 export const SyncDigest = Schema.TaggedStruct("SyncDigest", {
@@ -143,7 +188,12 @@ export const Message = Schema.Union([
   SyncBuckets,
   SyncWant,
   State,
-  SyncEnd
+  SyncEnd,
+  Skip,
+  Want,
+  Have,
+  Direct,
+  DirectAck
 ])
 export type Message = typeof Message.Type
 
@@ -156,6 +206,11 @@ export type Left = typeof Left.Type
 export type Ask = typeof Ask.Type
 export type Item = typeof Item.Type
 export type Broadcast = typeof Broadcast.Type
+export type Skip = typeof Skip.Type
+export type Want = typeof Want.Type
+export type Have = typeof Have.Type
+export type Direct = typeof Direct.Type
+export type DirectAck = typeof DirectAck.Type
 export type State = typeof State.Type
 export type SyncDigest = typeof SyncDigest.Type
 

@@ -9,7 +9,23 @@ export type Command =
   | { readonly _tag: "Leave" }
   | { readonly _tag: "SetMeta"; readonly meta: Uint8Array }
   | { readonly _tag: "SetItem"; readonly key: string; readonly value: Uint8Array }
-  | { readonly _tag: "Broadcast"; readonly kind: string; readonly key: string; readonly payload: Uint8Array }
+  /** To all. Refused (`Rejected`) when it is too large or the queue is full. */
+  | {
+    readonly _tag: "Broadcast"
+    readonly kind: string
+    readonly key: string
+    readonly payload: Uint8Array
+    readonly urgent?: boolean | undefined
+    readonly invalidates?: ReadonlyArray<string> | undefined
+  }
+  /** To one member; ends with the event `Sent` of the same token. */
+  | {
+    readonly _tag: "Send"
+    readonly to: Member.MemberId
+    readonly token: number
+    readonly kind: string
+    readonly payload: Uint8Array
+  }
   /** Members saved by an earlier run, with their ages; never raises anything above what is known. */
   | { readonly _tag: "Restore"; readonly states: ReadonlyArray<Message.State> }
 
@@ -54,6 +70,10 @@ export type Event =
   | { readonly _tag: "Replaced"; readonly member: Member.Member; readonly previous: Member.Member }
   | { readonly _tag: "ItemChanged"; readonly key: string; readonly value: Uint8Array }
   | { readonly _tag: "Delivered"; readonly broadcast: Message.Broadcast }
+  /** A message to us alone. */
+  | { readonly _tag: "Received"; readonly message: Message.Direct }
+  /** A message of ours was acknowledged, or given up. */
+  | { readonly _tag: "Sent"; readonly token: number; readonly error?: string }
   /** An older node elsewhere bears our name. */
   | { readonly _tag: "NameConflict"; readonly other: Member.Member }
   | { readonly _tag: "LeaveDone"; readonly acknowledged: number }

@@ -42,14 +42,25 @@ export const update = (core: Core.Core, subject: string, message: Message.Messag
   wakeEager(core)
 }
 
-export const broadcast = (core: Core.Core, key: string, message: Message.Broadcast): boolean => {
+/** One that fills a packet on its own would never find room beside a ping. */
+const userLimit = (core: Core.Core): number => core.params.datagramBudget - core.overhead - 256
+
+/** Whether a user's message is small enough to be carried. */
+export const isSendable = (core: Core.Core, message: Message.Message): boolean =>
+  core.sizeOf(message) <= userLimit(core)
+
+export const broadcast = (
+  core: Core.Core,
+  queue: Gossip.Gossip,
+  key: string,
+  message: Message.Broadcast
+): void => {
   const size = core.sizeOf(message)
-  // One that fills a packet on its own would never find room beside a ping.
-  const limit = core.params.datagramBudget - core.overhead - 256
-  if (!Gossip.add(core.broadcasts, { key, message, size, limit, now: core.now })) return false
+  if (!Gossip.add(queue, { key, message, size, limit: userLimit(core), now: core.now })) {
+    return Core.reject(core, "oversized-broadcast")
+  }
   wakeTick(core)
   wakeEager(core)
-  return true
 }
 
 /** Whom the last rounds told comes last: in a small cluster one member's sends then reach everybody. */
@@ -76,7 +87,7 @@ const round = (core: Core.Core, below: number): number => {
 
 export const onTick = (core: Core.Core): void => {
   core.tickSet = false
-  if (Gossip.length(core.updates) === 0 && Gossip.length(core.broadcasts) === 0) return
+  if (Gossip.length(core.updates) === 0 && Core.broadcastsQueued(core) === 0) return
   round(core, Infinity)
   if (core.table.active > 0 && isFresh(core)) wakeEager(core)
   core.tickSet = true
@@ -85,7 +96,8 @@ export const onTick = (core: Core.Core): void => {
 
 const isFresh = (core: Core.Core): boolean => {
   const below = eagerBelow(core)
-  return Gossip.hasFresh(core.updates, below) || Gossip.hasFresh(core.broadcasts, below)
+  return Gossip.hasFresh(core.updates, below) || Gossip.hasFresh(core.broadcasts, below) ||
+    Gossip.hasFresh(core.urgent, below)
 }
 
 export const onEager = (core: Core.Core): void => {

@@ -7,6 +7,7 @@
  * Invariants: M1, M2, M3, M5, M6, M7. */
 import * as Broadcasts from "./Broadcasts.ts"
 import * as Core from "./Core.ts"
+import * as Direct from "./Direct.ts"
 import type * as Identities from "./Identities.ts"
 import * as Items from "./Items.ts"
 import * as Leaving from "./Leaving.ts"
@@ -195,7 +196,13 @@ const fire = (core: Core.Core, timer: Timers.Timer): void => {
     case Kind.leave:
       return Leaving.onTimer(core)
     case Kind.reap:
+      Broadcasts.reap(core)
+      Direct.reap(core)
       return Recovery.reap(core)
+    case Kind.repair:
+      return Broadcasts.onRepair(core)
+    case Kind.direct:
+      return Direct.onTimer(core)
     case Kind.join:
       return Recovery.onJoinTimer(core, timer.a)
   }
@@ -263,6 +270,16 @@ const receive = (core: Core.Core, message: Message.Message, from: Member.Address
     }
     case "Broadcast":
       return Broadcasts.receive(core, message)
+    case "Skip":
+      return Broadcasts.onSkip(core, message)
+    case "Want":
+      return Broadcasts.onWant(core, message)
+    case "Have":
+      return Broadcasts.onHave(core, message)
+    case "Direct":
+      return Direct.receive(core, message, from)
+    case "DirectAck":
+      return Direct.onAck(core, message)
     default:
       return Core.reject(core, "unexpected-in-datagram", from)
   }
@@ -272,6 +289,7 @@ const receive = (core: Core.Core, message: Message.Message, from: Member.Address
 const onPing = (core: Core.Core, message: Message.Ping, from: Member.Address): void => {
   if (message.target !== core.self.id) return Core.reject(core, "ping-for-another", from)
   Core.reply(core, { _tag: "Ack", seq: message.seq, digest: Core.digest(core) })
+  for (const have of Broadcasts.heads(core)) Core.reply(core, have)
   if (message.from === core.self.id) return
   if (core.status === "left") return Core.reply(core, Core.selfLeft(core))
   const row = Members.find(core.table, message.from)
@@ -368,6 +386,8 @@ const command = (core: Core.Core, input: Command): void => {
     }
     case "Broadcast":
       return Broadcasts.publish(core, input)
+    case "Send":
+      return Direct.send(core, input)
     case "Restore": {
       for (const state of input.states) {
         // Restored lives are hearsay: they have to show themselves, and never stand above a known death.

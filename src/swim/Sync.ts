@@ -8,6 +8,7 @@
  *   < State*, Item*, SyncEnd
  * A joiner reads all states first and then tells who it is (the newest start is known by then).
  * Invariants: M5 (streams, chunks and buckets are bounded), M1 (through `Rumor`). */
+import * as Broadcasts from "./Broadcasts.ts"
 import * as Core from "./Core.ts"
 import * as Identities from "./Identities.ts"
 import * as Items from "./Items.ts"
@@ -121,6 +122,7 @@ const sendStates = (
       if (options.wanted(name)) push(item)
     }
   })
+  for (const have of Broadcasts.heads(core, Infinity)) push(have)
   chunk.push({ _tag: "SyncEnd" })
   stream.sent = true
   core.out.push({ _tag: "StreamSend", stream: stream.id, messages: chunk, end: options.close })
@@ -285,6 +287,9 @@ export const receive = (core: Core.Core, stream: Core.Stream, message: Message.M
       return false
     case "Item":
       Items.learn(core, message, !stream.quiet)
+      return false
+    case "Have":
+      Broadcasts.onHave(core, message)
       return false
     case "SyncEnd":
       stream.received = true

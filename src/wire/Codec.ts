@@ -31,6 +31,11 @@ const isAddress = (address: Member.Address): boolean =>
   isText(address.host, Member.maxHostBytes) && isWhole(address.port, 65_535) && address.port > 0
 const isMeta = (meta: Uint8Array): boolean => meta.length <= Member.maxMeta
 
+/** A number in a lane of broadcasts. */
+const isNumber = (value: number): boolean => isWhole(value, 2 ** 48)
+const isLane = (message: { readonly origin: string; readonly bootId: number; readonly lane: number }): boolean =>
+  isId(message.origin) && isBoot(message.bootId) && isWhole(message.lane, 1)
+
 const isIdentity = (message: Message.Alive | Message.State): boolean =>
   isId(message.id) && isBoot(message.bootId) && isWhole(message.startedAt, maxStart) && isAddress(message.address) &&
   isMeta(message.meta)
@@ -65,8 +70,20 @@ const isValid = (message: Message.Message): boolean => {
     case "Item":
       return isText(message.key, Message.maxKeyBytes) && message.value.length <= Message.maxItemBytes
     case "Broadcast":
-      return isId(message.origin) && isBoot(message.bootId) && isWhole(message.seq, Number.MAX_SAFE_INTEGER) &&
-        message.kind.length <= maxText && message.key.length <= maxText && message.payload.length <= maxPayload
+      return isLane(message) && isNumber(message.seq) && message.kind.length <= maxText &&
+        message.key.length <= maxText && message.payload.length <= maxPayload
+    case "Skip":
+      return isLane(message) && isNumber(message.seq) && isNumber(message.until) && message.seq < message.until
+    case "Want":
+      return isLane(message) && isId(message.from) && isNumber(message.low) && message.have.length <= 128
+    case "Have":
+      return isLane(message) && isId(message.from) && isNumber(message.low) && isNumber(message.head)
+    case "Direct":
+      return isId(message.from) && isBoot(message.bootId) && isId(message.to) && isBoot(message.toBoot) &&
+        isNumber(message.seq) && isNumber(message.base) && message.base <= message.seq &&
+        message.kind.length <= maxText && message.payload.length <= maxPayload
+    case "DirectAck":
+      return isId(message.from) && isBoot(message.bootId) && isNumber(message.seq)
     case "SyncDigest":
       return isId(message.from) && isBoot(message.bootId) && isWhole(message.count, 2 ** 32) &&
         isWhole(message.hash, Number.MAX_SAFE_INTEGER)

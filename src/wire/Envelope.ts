@@ -118,6 +118,12 @@ export const clear = (own: Label, payload: Uint8Array): Uint8Array => {
   return bytes
 }
 
+/** The first bytes on a stream, from both sides: an envelope around nothing. */
+export const greeting = (own: Label): Uint8Array => header(own, 0, headerBytes)
+
+/** Bytes of a greeting. */
+export const greetingBytes = headerBytes
+
 /** The first bytes of everything that is sealed with the key `key`. */
 export const sealedHeader = (own: Label, key: number): Uint8Array => {
   const bytes = header(own, 1, sealedHeaderBytes)

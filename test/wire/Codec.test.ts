@@ -27,7 +27,7 @@ for (const codec of [Codec.binary, Codec.json]) {
         seen.add(message._tag)
         assert.deepStrictEqual(codec.decode(codec.encode(message)), Result.succeed(message))
       }
-      assert.strictEqual(seen.size, 18)
+      assert.strictEqual(seen.size, 23)
     })
 
     it.prop("is total on arbitrary bytes", [Schema.Uint8Array], ([bytes]) => {

@@ -21,7 +21,12 @@ const tags: ReadonlyArray<Message.Message["_tag"]> = [
   "SyncBuckets",
   "SyncWant",
   "State",
-  "SyncEnd"
+  "SyncEnd",
+  "Skip",
+  "Want",
+  "Have",
+  "Direct",
+  "DirectAck"
 ]
 
 const letters = "abcdefghijklmnopqrstuvwxyz0123456789-.äß漢"
@@ -41,6 +46,7 @@ export const make = (random: Prng.Prng): Message.Message => {
   const seq = whole(2 ** 32)
   const address = { host: `10.${whole(256)}.${whole(256)}.${whole(256)}`, port: 1 + whole(65_535) }
   const identity = { id, bootId, startedAt: whole(2 ** 45), address, incarnation, meta: bytes(512) }
+  const lane = { origin: id, bootId, lane: whole(2) }
   const _tag = tags[whole(tags.length)] ?? "Who"
   switch (_tag) {
     case "Ping":
@@ -69,7 +75,17 @@ export const make = (random: Prng.Prng): Message.Message => {
     case "Item":
       return { _tag, key: text(30), value: bytes(96) }
     case "Broadcast":
-      return { _tag, origin: id, bootId, seq, kind: text(20), key: text(20), payload: bytes(300) }
+      return { _tag, ...lane, seq, kind: text(20), key: text(20), payload: bytes(300) }
+    case "Skip":
+      return { _tag, ...lane, seq, until: seq + 1 + whole(100) }
+    case "Want":
+      return { _tag, ...lane, from, low: seq, have: bytes(128) }
+    case "Have":
+      return { _tag, ...lane, from, low: whole(100), head: seq }
+    case "Direct":
+      return { _tag, from, bootId, to: id, toBoot: bootId, seq, base: whole(seq), kind: text(20), payload: bytes(300) }
+    case "DirectAck":
+      return { _tag, from, bootId, seq }
     case "SyncDigest":
       return { _tag, from, bootId, join: whole(2) === 1, count: whole(100_000), hash: whole(2 ** 53) }
     case "SyncBuckets":

@@ -35,6 +35,7 @@ describe("StreamFrame", () => {
       _tag: "Broadcast",
       origin: Member.id("a"),
       bootId: 1,
+      lane: 0,
       seq: 1,
       kind: "k",
       key: "",
