@@ -134,7 +134,7 @@ const hasMajorityVerdict = (self: ElectionState): boolean => {
 
 const successionRank = (self: ElectionState, topology: Topology.Topology): number => {
   const { reign } = self
-  return topology.active
+  return topology.trusted
     .filter((node) => node.eligible && (reign === undefined || !State.sameRun(node, reign)))
     .findIndex((node) => State.sameRun(node, self.self))
 }

@@ -287,7 +287,7 @@ const computeWitnesses = (
   master: MemberId
 ): ReadonlyArray<MemberId> => {
   if (self.computed.revision !== topology.revision) {
-    const ids = Role.witnesses(topology.active, master).map((node) => node.id)
+    const ids = Role.witnesses(topology.trusted, master).map((node) => node.id)
     self.computed = { revision: topology.revision, ids }
   }
   return self.computed.ids

@@ -18,6 +18,8 @@ export interface Topology {
   readonly nodes: Map<MemberId, Node>
   /** Alive and suspect nodes that take part, in rank order. */
   active: ReadonlyArray<Node>
+  /** Those of them that may succeed and watch: all but a master that its witnesses lost. */
+  trusted: ReadonlyArray<Node>
   size: Role.Size
   assignment: Role.Assignment<Node>
   /** grows whenever ranks or members changed */
@@ -34,6 +36,7 @@ const shunFor = 30_000
 export const make = (): Topology => ({
   nodes: new Map(),
   active: [],
+  trusted: [],
   size: Role.initialSize,
   assignment: { master: undefined, replicas: [], workers: [] },
   revision: 0,
@@ -90,11 +93,8 @@ export const refresh = (self: Topology, reign: Reign.Reign | undefined, now: num
   const k = Math.min(self.size.k, Math.max(0, active.length - 1))
   const shunned = now < self.shunUntil ? reign?.predecessor?.bootId : undefined
   if (shunned === undefined) self.shunUntil = Number.NEGATIVE_INFINITY
-  self.assignment = Role.assign(
-    shunned === undefined ? self.active : self.active.filter((node) => node.bootId !== shunned),
-    reign,
-    k
-  )
+  self.trusted = shunned === undefined ? self.active : self.active.filter((node) => node.bootId !== shunned)
+  self.assignment = Role.assign(self.trusted, reign, k)
   return before.master?.id !== self.assignment.master?.id ||
     before.master?.bootId !== self.assignment.master?.bootId ||
     before.replicas.length !== self.assignment.replicas.length ||
