@@ -53,7 +53,7 @@ const beatBuffer = 4
 const feedBuffer = 256
 const retryInterval = "100 millis"
 const quickRetry = "1 millis"
-const quickRetries = 5
+const quickRetries = 20
 /** Entries in one chunk of a snapshot. */
 export const chunkSize = 2000
 
