@@ -15,14 +15,16 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import { maxMeta, type Member } from "../swim/Member.ts"
+import { maxMeta, type Member, type MemberId } from "../swim/Member.ts"
 import { maxItemBytes, maxKeyBytes } from "../swim/Message.ts"
 import * as Swim from "../swim/Swim.ts"
+import type * as Broadcast from "./Broadcast.ts"
 import type * as Changes from "./Changes.ts"
 import * as Config from "./Config.ts"
 import * as Discovery from "./Discovery.ts"
 import type * as Metrics from "./Metrics.ts"
 import * as Shell from "./Shell.ts"
+import * as Speaking from "./Speaking.ts"
 import * as Transport from "./Transport.ts"
 
 /** Another living member has our name and is older. Fault: configuration (two nodes with one name). State: we are not a
@@ -71,6 +73,23 @@ export class Membership extends Context.Service<Membership, {
   /** Fails when an older living member has our name; dies when a loop of the membership died. Otherwise it never
    * ends: race the program against it. */
   readonly conflict: Effect.Effect<never, NameConflict>
+  /** Says something to all members, this one included: in order per origin, to everybody who is a member while it is
+   * kept (a minute). Waits while too much is queued. */
+  readonly broadcast: <A>(
+    definition: Broadcast.Broadcast<A>,
+    value: A
+  ) => Effect.Effect<void, Broadcast.MessageTooLarge | Broadcast.Undelivered | Schema.SchemaError>
+  /** Says something to one member; completes when that has it. */
+  readonly send: <A>(
+    member: MemberId,
+    definition: Broadcast.Broadcast<A>,
+    value: A
+  ) => Effect.Effect<void, Broadcast.MessageTooLarge | Broadcast.Undelivered | Schema.SchemaError>
+  /** What was said to all or to this member, from the moment it is read; in order per origin. Ends with the
+   * membership. */
+  readonly messages: <A>(
+    definition: Broadcast.Broadcast<A>
+  ) => Stream.Stream<Broadcast.Message<A>, Broadcast.SlowReader>
   /** How well this node and its ways to others are. */
   readonly health: Effect.Effect<Swim.Health>
   /** Counters since the layer was built. */
@@ -128,6 +147,9 @@ const make = Effect.fnUntraced(function*(
       Deferred.await(signals.conflict),
       (other) => new NameConflict({ name: other.id, address: Transport.formatAddress(other.address) })
     ),
+    broadcast: Speaking.broadcast(shell),
+    send: Speaking.send(shell),
+    messages: (definition) => shell.messages.read(definition),
     health: Effect.sync(() => Swim.health(swim)),
     statistics: Effect.sync(shell.statistics)
   })

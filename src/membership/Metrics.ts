@@ -27,6 +27,10 @@ export interface Statistics {
   readonly suspicionsConfirmed: number
   /** snapshots sent to readers of changes that were too slow */
   readonly resyncs: number
+  /** user messages given to readers */
+  readonly messagesDelivered: number
+  /** user messages that nobody here reads */
+  readonly messagesSkipped: number
   /** turns of the actor */
   readonly turns: number
   /** inputs waiting in the mailbox */
@@ -49,6 +53,8 @@ export class Counters {
   suspicionsRaised = 0
   suspicionsRefuted = 0
   suspicionsConfirmed = 0
+  messagesDelivered = 0
+  messagesSkipped = 0
   turns = 0
   readonly rejected = new Map<string, number>()
   /** called with the round-trip time of each answered ping, milliseconds */
@@ -95,6 +101,10 @@ export const rejected = Metric.counter("shoal_membership_rejected_total", {
 })
 export const streams = Metric.counter("shoal_membership_streams_total", {
   description: "State exchange streams, by kind",
+  incremental: true
+})
+export const messages = Metric.counter("shoal_messages_total", {
+  description: "User messages that arrived, by outcome",
   incremental: true
 })
 export const mailbox = Metric.gauge("shoal_membership_mailbox", { description: "Inputs waiting for the actor" })
@@ -163,6 +173,9 @@ export const register = Effect.fnUntraced(function*(sources: Sources): Effect.fn
   count(streams, { kind: "accepted" }, () => counters.streamsAccepted)
   count(streams, { kind: "dialed" }, () => counters.streamsDialed)
   count(streams, { kind: "failed" }, () => counters.streamsFailed)
+  count(messages, { outcome: "delivered" }, () => counters.messagesDelivered)
+  count(messages, { outcome: "skipped" }, () => counters.messagesSkipped)
+  count(messages, { outcome: "missed" }, () => sources.health().broadcastsMissed)
   gauge(mailbox, {}, sources.mailbox)
   gauge(score, {}, () => sources.health().score)
   gauge(gossipQueue, { kind: "updates" }, () => sources.health().updatesQueued)

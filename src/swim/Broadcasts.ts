@@ -50,6 +50,7 @@ export interface Publish {
 
 /** Numbers, delivers and spreads one of our own; refused when it fits into no packet or the queue is full. */
 export const publish = (core: Core.Core, options: Publish): void => {
+  if (core.status === "left") return Core.reject(core, "left")
   const { bootId, id: origin } = core.self
   const at = { origin, bootId, lane: options.urgent === true ? 1 : 0 }
   const lane = Log.open(core.log, at)

@@ -41,7 +41,7 @@ export interface Send {
   readonly payload: Uint8Array
 }
 
-export type Failure = "unknown-member" | "queue-full" | "oversized" | "member-gone" | "expired"
+export type Failure = "left" | "unknown-member" | "queue-full" | "oversized" | "member-gone" | "expired"
 
 const done = (core: Core.Core, token: number, error?: Failure): void =>
   Core.notify(core, error === undefined ? { _tag: "Sent", token } : { _tag: "Sent", token, error })
@@ -53,6 +53,7 @@ const target = (core: Core.Core, id: Member.MemberId): number => {
 
 export const send = (core: Core.Core, options: Send): void => {
   const { kind, payload, to, token } = options
+  if (core.status === "left") return done(core, token, "left")
   if (to === core.self.id) {
     const message = create(core, to, { bootId: core.self.bootId, seq: 0, base: 0, kind, payload })
     Core.notify(core, { _tag: "Received", message })
