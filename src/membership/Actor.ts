@@ -22,6 +22,8 @@ export type Mail =
 
 /** Unanswered pings whose time is remembered. */
 const pingsKept = 256
+/** Refused datagrams of one turn that may be logged. */
+const refusedKept = 16
 
 export class Actor {
   readonly swim: Swim.Swim
@@ -31,6 +33,8 @@ export class Actor {
   dials: Array<{ readonly stream: number; readonly to: Address }> = []
   /** events to log and act upon at the end of the turn; subscribers were already told */
   events: Array<Swim.Event> = []
+  /** datagrams that were refused, to log at the end of the turn; more than these are only counted */
+  refused: Array<{ readonly reason: string; readonly from: Address }> = []
   /** when the core wants to be woken, monotonic milliseconds; the first turn starts it */
   timerAt = -Infinity
   private readonly out: Array<Swim.Output> = []
@@ -118,7 +122,10 @@ export class Actor {
     counters.bytesIn += datagram.payload.length
     const messages: Array<Message> = []
     const refused = this.packet.decode(datagram.payload, messages)
-    if (refused !== undefined) counters.reject(refused)
+    if (refused !== undefined) {
+      counters.reject(refused)
+      if (this.refused.length < refusedKept) this.refused.push({ reason: refused, from: datagram.from })
+    }
     for (const message of messages) if (message._tag === "Ack") this.answered(message.seq, now)
     if (messages.length > 0) this.step({ _tag: "Received", now, from: datagram.from, messages })
   }

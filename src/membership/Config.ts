@@ -38,6 +38,8 @@ export interface Options {
   readonly name: string
   /** Identifies this run of the process, 1 to 2^48 - 1. Default: random. Per node. */
   readonly bootId?: Member.BootId | undefined
+  /** Name of the cluster, 1 to 64 bytes: members with another one are refused. Default: "shoal". */
+  readonly label?: string | undefined
   /** "host:port" to listen on, for datagrams and streams alike; port 0 takes a free one. Per node. */
   readonly bind: string
   /** "host:port" under which others reach this member, an IP address. Default: `bind`, with the port that was bound;
@@ -92,6 +94,7 @@ export interface Config {
   readonly name: Member.MemberId
   /** undefined: drawn when the layer is built */
   readonly bootId: Member.BootId | undefined
+  readonly label: string
   readonly bind: Member.Address
   readonly advertise: Member.Address | undefined
   readonly seeds: ReadonlyArray<Member.Address>
@@ -118,6 +121,8 @@ const durations = [
 ] as const
 
 const maxMailbox = 1 << 20
+const defaultLabel = "shoal"
+const maxLabelBytes = 64
 const utf8 = new TextEncoder()
 
 /** Checks all settings; the first problem is reported with its field. */
@@ -131,6 +136,9 @@ export const resolve = (options: Options): Result.Result<Config, InvalidConfig> 
   }
   // Names appear in logs, URLs and files.
   if (/[\p{Cc}\p{Zl}\p{Zp}]/u.test(options.name)) return invalid("name", "control characters are not allowed")
+  const label = options.label ?? defaultLabel
+  const labelBytes = utf8.encode(label).length
+  if (labelBytes === 0 || labelBytes > maxLabelBytes) return invalid("label", `1 to ${maxLabelBytes} bytes are allowed`)
   const bind = Discovery.parseAddress(options.bind, { anyPort: true })
   if (Result.isFailure(bind)) return invalid("bind", bind.failure.message)
   const advertise = options.advertise === undefined
@@ -168,6 +176,7 @@ export const resolve = (options: Options): Result.Result<Config, InvalidConfig> 
   return Result.succeed({
     name: Member.id(options.name),
     bootId: options.bootId,
+    label,
     bind: bind.success,
     advertise: advertise?.success,
     seeds: seeds.success,

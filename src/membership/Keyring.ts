@@ -61,6 +61,8 @@ export interface Ring {
 
 export class Keyring extends Context.Service<Keyring, {
   readonly ring: Ring
+  /** what the keys were derived with, and packets are sealed with */
+  readonly cipher: Cipher["Service"]
   readonly list: Effect.Effect<ReadonlyArray<KeyInfo>>
   /** Adds a key that opens from now on. One that is there already is no error. */
   readonly install: (secret: ClusterKey.Secret) => Effect.Effect<KeyInfo, KeyringError>
@@ -120,6 +122,7 @@ export const make = Effect.fnUntraced(function*(options: Options): Effect.fn.Ret
   const change = <A>(step: Effect.Effect<A, KeyringError>) => Semaphore.withPermit(one, Effect.uninterruptible(step))
   const keyring = Keyring.of({
     ring,
+    cipher,
     list: Effect.sync(() => ring.keys().map(info)),
     install: (secret) =>
       change(Effect.gen(function*() {

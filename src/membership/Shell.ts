@@ -17,15 +17,19 @@ import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import * as Member from "../swim/Member.ts"
 import * as Swim from "../swim/Swim.ts"
+import * as Envelope from "../wire/Envelope.ts"
 import * as Packet from "../wire/Packet.ts"
 import * as StreamFrame from "../wire/StreamFrame.ts"
 import { Actor, type Mail } from "./Actor.ts"
 import * as Alarm from "./Alarm.ts"
 import { Changes } from "./Changes.ts"
-import { type Config, WireCodec } from "./Config.ts"
+import { Complaints } from "./Complaints.ts"
+import { type Config, InvalidConfig, WireCodec } from "./Config.ts"
 import * as Discovery from "./Discovery.ts"
+import { Keyring } from "./Keyring.ts"
 import * as Metrics from "./Metrics.ts"
 import * as Reports from "./Reports.ts"
+import * as Sealing from "./Sealing.ts"
 import { Streams } from "./Streams.ts"
 import * as Transport from "./Transport.ts"
 
@@ -69,9 +73,16 @@ export const make = Effect.fnUntraced(function*(config: Config) {
       (taken) => taken ? Effect.void : Effect.asVoid(Queue.clear(mailbox))
     )
   const counters = new Metrics.Counters()
+  const label = Envelope.label(config.label)
+  const sealing = yield* sealingOf(label, transport)
+  const complaints = new Complaints()
+  const complain = (reason: string, from: Member.Address): Effect.Effect<void> =>
+    complaints.due(from.host, Alarm.monotonicMillis(clock)) ? Reports.refused(reason, from) : Effect.void
   const streams = new Streams({
     transport,
-    framing: StreamFrame.make(codec),
+    framing: Sealing.greeted(StreamFrame.make(codec), label),
+    greeting: Envelope.greeting(label),
+    complain,
     counters,
     scope: running,
     maxStreams: config.params.maxStreams,
@@ -80,7 +91,7 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     openTimeoutMs: config.dialTimeoutMs,
     post
   })
-  const packet = Packet.make(codec)
+  const packet = Sealing.around(Packet.make(codec), sealing)
   const swim = yield* machine(config, clock, packet, sockets.address)
   const changes = new Changes({
     capacity: config.changesBuffer,
@@ -98,7 +109,19 @@ export const make = Effect.fnUntraced(function*(config: Config) {
   const alone = config.seeds.every((seed) => Member.sameAddress(seed, self.address))
   if (alone) yield* Deferred.succeed(signals.ready, undefined)
   else yield* post({ _tag: "Command", command: { _tag: "Join", seeds: config.seeds } })
-  const stop = yield* launch({ actor, changes, clock, counters, mailbox, post, running, signals, sockets, streams })
+  const stop = yield* launch({
+    actor,
+    changes,
+    clock,
+    complain,
+    counters,
+    mailbox,
+    post,
+    running,
+    signals,
+    sockets,
+    streams
+  })
   const shell: Shell = {
     swim,
     changes,
@@ -128,6 +151,7 @@ interface Parts {
   readonly actor: Actor
   readonly changes: Changes
   readonly clock: Clock.Clock
+  readonly complain: (reason: string, from: Member.Address) => Effect.Effect<void>
   readonly counters: Metrics.Counters
   readonly mailbox: Queue.Queue<Mail, Cause.Done>
   readonly post: (mail: Mail) => Effect.Effect<void>
@@ -170,6 +194,19 @@ const close = (running: Scope.Closeable): Effect.Effect<void> =>
     Effect.flatMap((closing) => Effect.interruptible(Effect.timeoutOption(Fiber.await(closing), closeMs))),
     Effect.asVoid
   )
+
+/** How packets are sealed: by the `Keyring` in the context, in clear without one. */
+const sealingOf = Effect.fnUntraced(function*(label: Envelope.Label, transport: Transport.Transport["Service"]) {
+  const keyring = yield* Effect.serviceOption(Keyring)
+  if (keyring._tag === "None") return Sealing.clear(label)
+  if (transport.secured !== true) {
+    return yield* new InvalidConfig({
+      field: "transport",
+      problem: "its streams are open, which a cluster key forbids"
+    })
+  }
+  return Sealing.sealed({ label, ...keyring.value })
+})
 
 /** The core, with its identity and seed drawn from Effect's `Random`. */
 const machine = Effect.fnUntraced(function*(
@@ -301,6 +338,11 @@ const perform = Effect.fnUntraced(function*(loop: Loop, reports: Discovery.SeedR
     const events = actor.events
     actor.events = []
     for (const event of events) yield* Reports.report(event, signals, reports, Alarm.monotonicMillis(clock))
+  }
+  if (actor.refused.length > 0) {
+    const refused = actor.refused
+    actor.refused = []
+    for (const { from, reason } of refused) yield* loop.complain(reason, from)
   }
   yield* alarm.arm(actor.timerAt)
 })

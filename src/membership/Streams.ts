@@ -41,12 +41,16 @@ interface Connection {
 export interface Options {
   readonly transport: Transport.Transport["Service"]
   readonly framing: StreamFrame
+  /** the first bytes on every stream, from both sides */
+  readonly greeting: Uint8Array
   readonly counters: Counters
   readonly scope: Scope.Scope
   readonly maxStreams: number
   readonly maxBytes: number
   readonly timeoutMs: number
   readonly openTimeoutMs: number
+  /** tells of a connection whose bytes were refused */
+  readonly complain: (reason: string, remote: Address) => Effect.Effect<void>
   /** hands an input to the actor; waits while its mailbox is full */
   readonly post: (input: StreamInput) => Effect.Effect<void>
 }
@@ -166,12 +170,13 @@ export class Streams {
 
   /** Reads and writes until the outgoing queue ends and is written, or something fails. */
   private serve(connection: Connection, socket: Socket.Socket, remote: Address): Effect.Effect<void> {
-    const { post, timeoutMs } = this.options
+    const { greeting, post, timeoutMs } = this.options
     const { id, initiator } = connection
     const run = Effect.gen({ self: this }, function*() {
       const pull = yield* Socket.readerBytes(socket)
+      if (greeting.length > 0) this.queue(connection, greeting)
       yield* post({ _tag: "StreamOpened", stream: id, remote, initiator })
-      yield* Effect.forkScoped(this.receive(connection, pull), { startImmediately: true })
+      yield* Effect.forkScoped(this.receive(connection, pull, remote), { startImmediately: true })
       const writer = yield* socket.writer
       const destroy = Effect.ignore(writer.write(new Socket.CloseEvent(goingAway)))
       yield* Effect.onError(drain(connection.outgoing, writer), (cause) => {
@@ -192,9 +197,10 @@ export class Streams {
   /** Decodes what arrives and posts it, then posts the end. */
   private receive(
     connection: Connection,
-    pull: Effect.Effect<ReadonlyArray<Uint8Array>, Socket.SocketError>
+    pull: Effect.Effect<ReadonlyArray<Uint8Array>, Socket.SocketError>,
+    remote: Address
   ): Effect.Effect<void> {
-    const { counters, framing, maxBytes, post } = this.options
+    const { complain, counters, framing, maxBytes, post } = this.options
     const { id } = connection
     const decoder = framing.decoder()
     let received = 0
@@ -214,6 +220,7 @@ export class Streams {
         if (broken !== undefined) {
           counters.reject(broken)
           connection.broken = broken
+          yield* complain(broken, remote)
           return yield* Effect.fail(broken)
         }
       }

@@ -21,6 +21,8 @@ const setup = () => {
   const streams = new Streams({
     transport: new SimNet(new World({ seed: 1 })).transport("10.0.0.1"),
     framing: StreamFrame.make(Codec.binary),
+    greeting: new Uint8Array(0),
+    complain: () => Effect.void,
     counters,
     scope: Scope.makeUnsafe(),
     maxStreams: 4,

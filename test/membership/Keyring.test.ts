@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import { inspect } from "node:util"
 import * as ClusterKey from "../../src/membership/ClusterKey.ts"
 import * as Keyring from "../../src/membership/Keyring.ts"
 import * as NodeCipher from "../../src/node/NodeCipher.ts"
@@ -46,7 +47,7 @@ describe("ClusterKey", () => {
       assert.match(key.id, /^[0-9a-f]{16}$/)
       assert.strictEqual(key.bits, 256)
       assert.match(Redacted.value(key.token), /^[A-Za-z0-9_-]{43}$/)
-      const shown = JSON.stringify(key) + [key.secret, key.token, key.psk].map((hidden) => hidden.toString()).join()
+      const shown = inspect(key, { depth: 9 }) + JSON.stringify(key)
       assert.notInclude(shown, ClusterKey.format(key.secret))
       assert.notInclude(shown, Redacted.value(key.token))
     }).pipe(Effect.provide(NodeCipher.layer)))

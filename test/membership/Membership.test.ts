@@ -12,6 +12,7 @@ import type { Change } from "../../src/membership/Changes.ts"
 import * as Config from "../../src/membership/Config.ts"
 import * as Transport from "../../src/membership/Transport.ts"
 import * as Codec from "../../src/wire/Codec.ts"
+import * as Envelope from "../../src/wire/Envelope.ts"
 import { Cluster, type Node } from "./Cluster.ts"
 
 const seed = ["10.0.0.1:7946"]
@@ -131,17 +132,21 @@ describe("Membership on a simulated network", () => {
     const cluster = new Cluster()
     const nodes = joined(cluster, 2)
     const stranger = cluster.net.transport("10.0.0.66")
-    const speak = Effect.gen(function*() {
+    const greeting = Envelope.greeting(Envelope.label("shoal"))
+    const speak = Effect.fnUntraced(function*(bytes: ReadonlyArray<number>) {
       const socket = yield* stranger.dial({ host: "10.0.0.1", port: 7946 })
       const pull = yield* Socket.readerBytes(socket)
       const writer = yield* socket.writer
-      yield* writer.write(Uint8Array.of(255, 255, 255, 255, 1, 2, 3))
+      assert.deepStrictEqual(yield* pull, [greeting])
+      yield* writer.write(Uint8Array.from(bytes))
       return yield* Effect.exit(pull)
-    })
-    assert.isTrue(Exit.isFailure(cluster.run(Effect.scoped(speak), 5000)))
+    }, Effect.scoped)
+    const broken = [...greeting, 255, 255, 255, 255, 1, 2, 3]
+    assert.isTrue(Exit.isFailure(cluster.run(speak(broken), 5000)))
+    assert.isTrue(Exit.isFailure(cluster.run(speak(broken.slice(1)), 5000)))
     const statistics = cluster.run(nodes[0].service.statistics)
-    assert.isAtLeast(statistics.streamsFailed, 1)
-    assert.isAtLeast(Object.keys(statistics.rejected).length, 1)
+    assert.strictEqual(statistics.streamsFailed, 2)
+    assert.deepStrictEqual(statistics.rejected, { "frame-too-large": 1, "not-ours": 1 })
     const late = cluster.start("late", "10.0.0.9", { join: seed })
     cluster.agree([...nodes, late], ["late:alive", "n1:alive", "n2:alive"], 5000)
   })

@@ -49,6 +49,8 @@ const host = (
   const streams: Streams = new Streams({
     transport,
     framing,
+    greeting: new Uint8Array(0),
+    complain: () => Effect.void,
     counters,
     scope,
     maxStreams: limits.maxStreams ?? 8,
