@@ -16,7 +16,12 @@ import type { Incoming, Outgoing } from "./Transport.ts"
 /** What the actor's mailbox holds. */
 export type Mail =
   | { readonly _tag: "Datagrams"; readonly batch: NonEmptyReadonlyArray<Incoming> }
-  | { readonly _tag: "Command"; readonly command: Swim.Command }
+  /** `answer` hears at once why the core refused the command, or undefined */
+  | {
+    readonly _tag: "Command"
+    readonly command: Swim.Command
+    readonly answer?: (refused: string | undefined) => void
+  }
   | { readonly _tag: "Wake" }
   | StreamInput
 
@@ -38,6 +43,8 @@ export class Actor {
   /** when the core wants to be woken, monotonic milliseconds; the first turn starts it */
   timerAt = -Infinity
   private readonly out: Array<Swim.Output> = []
+  /** why the command in hand was refused */
+  private refusal: string | undefined = undefined
   private readonly pings = new Map<number, number>()
   private readonly packet: Packet
   private readonly streams: Streams
@@ -70,7 +77,9 @@ export class Actor {
           break
         }
         case "Command": {
+          this.refusal = undefined
           this.step({ _tag: "Command", now, command: mail.command })
+          mail.answer?.(this.refusal)
           break
         }
         case "StreamClosed": {
@@ -159,13 +168,18 @@ export class Actor {
         return this.streams.send(output.stream, output.messages, output.end)
       case "CloseStream":
         return this.streams.close(output.stream)
-      case "Rejected":
+      case "Rejected": {
+        if (output.from === undefined) this.refusal = output.reason
         return this.counters.reject(output.reason)
+      }
       case "Notify": {
         this.publish(output.event)
-        this.events.push(output.event)
+        if (!isMessage(output.event)) this.events.push(output.event)
         return
       }
     }
   }
 }
+
+/** Messages of users are no changes of state: nothing is logged for them. */
+const isMessage = ({ _tag }: Swim.Event): boolean => _tag === "Delivered" || _tag === "Received" || _tag === "Sent"

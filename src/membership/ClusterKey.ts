@@ -7,6 +7,7 @@ import * as Base64 from "effect/encoding/Base64"
 import * as Hex from "effect/encoding/Hex"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import { nonceBytes, tagBytes } from "../wire/Envelope.ts"
 import type { Aead, Cipher } from "./Cipher.ts"
 
 /** 16, 24 or 32 random bytes. */
@@ -56,6 +57,7 @@ const purposes = {
   id: "shoal/1 key id",
   packets: "shoal/1 packets",
   streams: "shoal/1 streams",
+  wrapping: "shoal/1 wrapping",
   administration: "shoal/1 administration"
 } as const
 
@@ -73,6 +75,43 @@ export const derive = (cipher: Cipher["Service"], secret: Secret): ClusterKey =>
     token: Redacted.make(token(cipher, secret), { label: "token" })
   }
 }
+
+/** A new key as text that only a holder of `key` can read, for ways that are not encrypted otherwise. */
+export const wrap = (cipher: Cipher["Service"], key: Secret, secret: Secret): string => {
+  const nonce = cipher.random(nonceBytes)
+  const { aead, id } = wrapper(cipher, key)
+  const { ciphertext, tag } = aead.seal({ nonce, additional: utf8.encode(id), plaintext: Redacted.value(secret) })
+  return Base64.encode(Uint8Array.of(...nonce, ...ciphertext, ...tag))
+}
+
+/** What `wrap` made; undefined when it was altered or wrapped with another key. */
+export const unwrap = (cipher: Cipher["Service"], key: Secret, text: string): Secret | undefined => {
+  const decoded = Base64.decode(text.slice(0, 256))
+  if (Result.isFailure(decoded) || decoded.success.length < nonceBytes + tagBytes) return undefined
+  const bytes = decoded.success
+  const { aead, id } = wrapper(cipher, key)
+  const opened = aead.open({
+    nonce: bytes.subarray(0, nonceBytes),
+    additional: utf8.encode(id),
+    ciphertext: bytes.subarray(nonceBytes, bytes.length - tagBytes),
+    tag: bytes.subarray(bytes.length - tagBytes)
+  })
+  return opened === undefined ? undefined : Result.getOrElse(make(opened), () => undefined)
+}
+
+const utf8 = new TextEncoder()
+
+const wrapper = (cipher: Cipher["Service"], secret: Secret) => {
+  const key = Redacted.value(secret)
+  return {
+    id: fingerprint(cipher, secret),
+    aead: cipher.aead(cipher.derive({ key, info: purposes.wrapping, bytes: 32 }))
+  }
+}
+
+/** The name of a key. */
+export const fingerprint = (cipher: Cipher["Service"], secret: Secret): string =>
+  Hex.encode(cipher.derive({ key: Redacted.value(secret), info: purposes.id, bytes: 8 }))
 
 /** The token of the administration that belongs to a key. */
 export const token = (cipher: Cipher["Service"], secret: Secret): string =>

@@ -13,6 +13,7 @@ import * as Member from "../swim/Member.ts"
 import * as Params from "../swim/Params.ts"
 import type * as Codec from "../wire/Codec.ts"
 import { binary } from "../wire/Codec.ts"
+import * as Saved from "../wire/Saved.ts"
 import * as Discovery from "./Discovery.ts"
 
 /** A setting is impossible. Fault: configuration. State: nothing was opened. Retry: after it was corrected. */
@@ -49,6 +50,9 @@ export interface Options {
   readonly join?: ReadonlyArray<string> | undefined
   /** What this member tells about itself, at most 512 bytes. Default: empty. Per node. */
   readonly metadata?: Uint8Array | undefined
+  /** Members that an earlier run has saved (`Membership.saved`): the gone are remembered, the others are contacted like
+   * seeds for as long as `rejoinFor`. Default: none. Per node. */
+  readonly restore?: Uint8Array | undefined
   /** The preset that all other settings start from: one data centre, the internet, or one machine. Default: "lan". */
   readonly profile?: Profile | undefined
   /** One probe per member in this time. lan 1 s, wan 5 s, local 1 s. */
@@ -99,6 +103,7 @@ export interface Config {
   readonly advertise: Member.Address | undefined
   readonly seeds: ReadonlyArray<Member.Address>
   readonly metadata: Uint8Array
+  readonly restore: Saved.Saved | undefined
   readonly params: Params.Params
   readonly mailbox: number
   readonly changesBuffer: number
@@ -160,6 +165,8 @@ export const resolve = (options: Options): Result.Result<Config, InvalidConfig> 
   if (metadata.length > Member.maxMeta) {
     return invalid("metadata", `${metadata.length} bytes, at most ${Member.maxMeta} are allowed`)
   }
+  const restore = options.restore === undefined ? undefined : Saved.decode(options.restore)
+  if (restore !== undefined && Result.isFailure(restore)) return invalid("restore", restore.failure)
   const params = resolveParams(options, preset)
   if (Result.isFailure(params)) return Result.fail(params.failure)
   const dialTimeoutMs = millis(options.dialTimeout ?? (options.profile === "wan" ? 3000 : 1000))
@@ -181,6 +188,7 @@ export const resolve = (options: Options): Result.Result<Config, InvalidConfig> 
     advertise: advertise?.success,
     seeds: seeds.success,
     metadata,
+    restore: restore?.success,
     params: params.success,
     mailbox,
     changesBuffer,

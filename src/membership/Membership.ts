@@ -6,6 +6,7 @@
  * visible: a loop that dies fails `conflict`, `ready`, `leave` and `changes` with its cause and is logged as fatal.
  * Building the layer opens the sockets; closing it stops without a word to others: call `leave` first to say goodbye.
  * Invariants: M5, M6, M7 (with a seeded `Random` and a virtual clock). */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -18,6 +19,7 @@ import type * as Stream from "effect/Stream"
 import { maxMeta, type Member, type MemberId } from "../swim/Member.ts"
 import { maxItemBytes, maxKeyBytes } from "../swim/Message.ts"
 import * as Swim from "../swim/Swim.ts"
+import * as Saved from "../wire/Saved.ts"
 import type * as Broadcast from "./Broadcast.ts"
 import type * as Changes from "./Changes.ts"
 import * as Config from "./Config.ts"
@@ -90,6 +92,8 @@ export class Membership extends Context.Service<Membership, {
   readonly messages: <A>(
     definition: Broadcast.Broadcast<A>
   ) => Stream.Stream<Broadcast.Message<A>, Broadcast.SlowReader>
+  /** The members known, with their ages, for the option `restore` of a later run. */
+  readonly saved: Effect.Effect<Uint8Array>
   /** How well this node and its ways to others are. */
   readonly health: Effect.Effect<Swim.Health>
   /** Counters since the layer was built. */
@@ -150,6 +154,10 @@ const make = Effect.fnUntraced(function*(
     broadcast: Speaking.broadcast(shell),
     send: Speaking.send(shell),
     messages: (definition) => shell.messages.read(definition),
+    saved: Effect.map(
+      Clock.currentTimeMillis,
+      (savedAt) => Saved.encode({ savedAt, states: Swim.saved(swim) })
+    ),
     health: Effect.sync(() => Swim.health(swim)),
     statistics: Effect.sync(shell.statistics)
   })

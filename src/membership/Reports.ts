@@ -15,6 +15,8 @@ import { formatAddress } from "./Transport.ts"
 export interface Signals {
   readonly ready: Deferred.Deferred<void>
   readonly left: Deferred.Deferred<void>
+  /** the loops are over, for whatever reason */
+  readonly ended: Deferred.Deferred<void>
   /** fails with the member that has our name */
   readonly conflict: Deferred.Deferred<never, Member.Member>
 }
@@ -23,6 +25,7 @@ export const makeSignals: Effect.Effect<Signals> = Effect.gen(function*() {
   return {
     ready: yield* Deferred.make<void>(),
     left: yield* Deferred.make<void>(),
+    ended: yield* Deferred.make<void>(),
     conflict: yield* Deferred.make<never, Member.Member>()
   }
 })

@@ -19,6 +19,7 @@ import * as Member from "../swim/Member.ts"
 import * as Swim from "../swim/Swim.ts"
 import * as Envelope from "../wire/Envelope.ts"
 import * as Packet from "../wire/Packet.ts"
+import * as Saved from "../wire/Saved.ts"
 import * as StreamFrame from "../wire/StreamFrame.ts"
 import { Actor, type Mail } from "./Actor.ts"
 import * as Alarm from "./Alarm.ts"
@@ -27,6 +28,7 @@ import { Complaints } from "./Complaints.ts"
 import { type Config, InvalidConfig, WireCodec } from "./Config.ts"
 import * as Discovery from "./Discovery.ts"
 import { Keyring } from "./Keyring.ts"
+import { Messages } from "./Messages.ts"
 import * as Metrics from "./Metrics.ts"
 import * as Reports from "./Reports.ts"
 import * as Sealing from "./Sealing.ts"
@@ -39,7 +41,10 @@ export interface Shell {
   readonly changes: Changes
   readonly counters: Metrics.Counters
   readonly statistics: () => Metrics.Statistics
+  readonly messages: Messages
   readonly post: (mail: Mail) => Effect.Effect<void>
+  /** Gives a command to the core and waits for its answer: undefined, or why it refused; "stopped" when it is gone. */
+  readonly ask: (command: Swim.Command) => Effect.Effect<string | undefined>
   readonly signals: Reports.Signals
   /** Stops all loops, after what is queued was sent; idempotent. */
   readonly stop: Effect.Effect<void>
@@ -97,18 +102,23 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     capacity: config.changesBuffer,
     snapshot: () => ({ _tag: "Snapshot", members: Swim.members(swim), items: Swim.items(swim) })
   })
+  const messages = new Messages(counters)
   const actor = new Actor({
     swim,
     packet,
     streams,
     counters,
-    publish: (event) => Reports.publish(changes, counters, event)
+    publish: (event) => {
+      messages.publish(event)
+      Reports.publish(changes, counters, event)
+    }
   })
   const signals = yield* Reports.makeSignals
   const self = Swim.self(swim)
-  const alone = config.seeds.every((seed) => Member.sameAddress(seed, self.address))
+  const restored = yield* restore(config, clock, post)
+  const alone = [...config.seeds, ...restored].every((seed) => Member.sameAddress(seed, self.address))
   if (alone) yield* Deferred.succeed(signals.ready, undefined)
-  else yield* post({ _tag: "Command", command: { _tag: "Join", seeds: config.seeds } })
+  else if (config.seeds.length > 0) yield* post({ _tag: "Command", command: { _tag: "Join", seeds: config.seeds } })
   const stop = yield* launch({
     actor,
     changes,
@@ -116,6 +126,7 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     complain,
     counters,
     mailbox,
+    messages,
     post,
     running,
     signals,
@@ -126,7 +137,9 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     swim,
     changes,
     counters,
+    messages,
     post,
+    ask: ask(mailbox, signals),
     signals,
     stop,
     statistics: () => ({
@@ -147,6 +160,24 @@ export const make = Effect.fnUntraced(function*(config: Config) {
   return shell
 })
 
+/** Saved members that are contacted; the core takes up to 64 seeds. */
+const maxContacts = 32
+
+/** Gives the core what an earlier run has saved; returns whom it contacts. */
+const restore = Effect.fnUntraced(function*(config: Config, clock: Clock.Clock, post: Shell["post"]) {
+  if (config.restore === undefined) return []
+  const { rejoinFor, tombstoneRetention } = config.params
+  const { contacts, tombstones } = Saved.restore(config.restore, {
+    now: clock.currentTimeMillisUnsafe(),
+    retention: tombstoneRetention,
+    maxContacts
+  })
+  yield* post({ _tag: "Command", command: { _tag: "Restore", states: tombstones } })
+  if (contacts.length === 0) return contacts
+  yield* post({ _tag: "Command", command: { _tag: "Join", seeds: contacts, limit: rejoinFor } })
+  return contacts
+})
+
 interface Parts {
   readonly actor: Actor
   readonly changes: Changes
@@ -154,6 +185,7 @@ interface Parts {
   readonly complain: (reason: string, from: Member.Address) => Effect.Effect<void>
   readonly counters: Metrics.Counters
   readonly mailbox: Queue.Queue<Mail, Cause.Done>
+  readonly messages: Messages
   readonly post: (mail: Mail) => Effect.Effect<void>
   readonly running: Scope.Closeable
   readonly signals: Reports.Signals
@@ -163,7 +195,7 @@ interface Parts {
 
 /** Starts the loops under supervision; the result stops them. */
 const launch = Effect.fnUntraced(function*(parts: Parts): Effect.fn.Return<Effect.Effect<void>, never, Scope.Scope> {
-  const { changes, clock, mailbox, post, running, sockets, streams } = parts
+  const { changes, clock, mailbox, messages, post, running, signals, sockets, streams } = parts
   const { datagrams, listener } = sockets
   const outbox = yield* Queue.sliding<NonEmptyReadonlyArray<Transport.Outgoing>, Cause.Done>(maxUnsentBatches)
   const alarm = Alarm.make({ clock, scope: running, ring: () => Queue.offerUnsafe(mailbox, { _tag: "Wake" }) })
@@ -174,19 +206,38 @@ const launch = Effect.fnUntraced(function*(parts: Parts): Effect.fn.Return<Effec
   const sender = yield* FiberSet.run(loops, send(datagrams, outbox))
   yield* FiberSet.run(loops, listener.run((socket, remote) => streams.accept(socket, remote)))
   yield* supervise(loops, parts)
-  yield* Effect.addFinalizer(() => Effect.sync(() => changes.end(done)))
+  const ended = Effect.sync(() => {
+    changes.end(done)
+    messages.end(done)
+    Deferred.doneUnsafe(signals.ended, Effect.void)
+  })
+  yield* Effect.addFinalizer(() => ended)
   return yield* Effect.cached(
     Queue.end(mailbox).pipe(
       Effect.andThen(Queue.end(outbox)),
       Effect.andThen(Fiber.await(sender)),
       Effect.timeoutOption(flushMs),
       Effect.andThen(close(running)),
-      Effect.andThen(Effect.sync(() => changes.end(done)))
+      Effect.andThen(ended)
     )
   )
 })
 
 const done = Cause.fail(Cause.Done())
+
+/** A command that waits for its answer; when the loops are gone nobody answers any more. */
+const ask = (mailbox: Queue.Queue<Mail, Cause.Done>, signals: Reports.Signals): Shell["ask"] => (command) =>
+  Effect.suspend(() => {
+    const answered = Deferred.makeUnsafe<string | undefined>()
+    const answer = (refused: string | undefined) => void Deferred.doneUnsafe(answered, Effect.succeed(refused))
+    return Effect.flatMap(
+      Queue.offer(mailbox, { _tag: "Command", command, answer }),
+      (taken) =>
+        taken
+          ? Effect.raceFirst(Deferred.await(answered), Effect.as(Deferred.await(signals.ended), "stopped"))
+          : Effect.succeed("stopped")
+    )
+  })
 
 /** Closes the sockets and loops; whatever does not end within its time goes on without anybody waiting for it. */
 const close = (running: Scope.Closeable): Effect.Effect<void> =>
@@ -350,7 +401,7 @@ const perform = Effect.fnUntraced(function*(loop: Loop, reports: Discovery.SeedR
 /** Ends everything, visibly, when a loop dies. */
 const supervise = Effect.fnUntraced(function*(
   loops: FiberSet.FiberSet<void, Transport.TransportError>,
-  { changes, mailbox, running, signals }: Parts
+  { changes, mailbox, messages, running, signals }: Parts
 ) {
   const died = Effect.fnUntraced(function*(cause: Cause.Cause<Transport.TransportError>) {
     if (Cause.hasInterruptsOnly(cause)) return // stopped
@@ -360,6 +411,8 @@ const supervise = Effect.fnUntraced(function*(
     yield* Deferred.failCause(signals.ready, defect)
     yield* Deferred.failCause(signals.left, defect)
     changes.end(defect)
+    messages.end(defect)
+    yield* Deferred.succeed(signals.ended, undefined)
     Queue.failCauseUnsafe(mailbox, defect)
     yield* Deferred.failCause(signals.conflict, defect)
     yield* close(running)
@@ -378,6 +431,8 @@ const numbers = (counters: Metrics.Counters) => ({
   suspicionsRaised: counters.suspicionsRaised,
   suspicionsRefuted: counters.suspicionsRefuted,
   suspicionsConfirmed: counters.suspicionsConfirmed,
+  messagesDelivered: counters.messagesDelivered,
+  messagesSkipped: counters.messagesSkipped,
   turns: counters.turns,
   rejected: Object.fromEntries(counters.rejected)
 })

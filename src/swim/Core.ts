@@ -106,6 +106,8 @@ export interface Seed {
   attempts: number
   nextAt: number
   busy: boolean
+  /** When it is given up, `Infinity` = never. */
+  until: number
 }
 
 export interface Health {

@@ -19,12 +19,16 @@ const firstRetry = 200
 /** Pace of exchanges while tables differ: soon in a small cluster, every 2 s in a large one. */
 const hurry = (core: Core.Core): number => Math.min(2000, Math.max(200, 10 * Core.living(core)))
 
-export const join = (core: Core.Core, addresses: ReadonlyArray<Member.Address>): void => {
+export const join = (core: Core.Core, addresses: ReadonlyArray<Member.Address>, limit = Infinity): void => {
   const seeds = core.seeds.slice()
+  const until = core.now + limit
   for (const address of addresses) {
-    if (seeds.length >= maxSeeds || seeds.some((seed) => Member.sameAddress(seed.address, address))) continue
     if (Member.sameAddress(address, core.self.address)) continue
-    seeds.push({ address, member: undefined, attempts: 0, nextAt: core.now, busy: false })
+    const known = seeds.find((seed) => Member.sameAddress(seed.address, address))
+    if (known !== undefined) known.until = Math.max(known.until, until)
+    else if (seeds.length < maxSeeds) {
+      seeds.push({ address, member: undefined, attempts: 0, nextAt: core.now, busy: false, until })
+    }
   }
   for (const seed of seeds) seed.nextAt = core.now
   core.seeds = seeds
@@ -53,6 +57,7 @@ const contact = (core: Core.Core): void => {
   let next = Infinity
   for (const [index, seed] of core.seeds.entries()) {
     if (seed.busy) continue
+    if (core.now >= seed.until) continue
     if (seed.nextAt <= core.now) {
       if (isSatisfied(core, seed)) seed.nextAt = core.now + core.params.pushPullInterval
       else if (busy < parallel) {

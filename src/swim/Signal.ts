@@ -5,7 +5,8 @@ import type * as Member from "./Member.ts"
 import type * as Message from "./Message.ts"
 
 export type Command =
-  | { readonly _tag: "Join"; readonly seeds: ReadonlyArray<Member.Address> }
+  /** Contacts the seeds for ever, or for so many milliseconds. */
+  | { readonly _tag: "Join"; readonly seeds: ReadonlyArray<Member.Address>; readonly limit?: number }
   | { readonly _tag: "Leave" }
   | { readonly _tag: "SetMeta"; readonly meta: Uint8Array }
   | { readonly _tag: "SetItem"; readonly key: string; readonly value: Uint8Array }

@@ -369,7 +369,7 @@ const onStreamTimeout = (core: Core.Core, id: number): void => {
 const command = (core: Core.Core, input: Command): void => {
   switch (input._tag) {
     case "Join":
-      return Recovery.join(core, input.seeds)
+      return Recovery.join(core, input.seeds, input.limit)
     case "Leave": {
       Leaving.start(core)
       return Recovery.farewell(core)

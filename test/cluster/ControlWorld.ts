@@ -11,6 +11,7 @@ import * as References from "effect/References"
 import * as RpcServer from "effect/rpc/RpcServer"
 import type * as Scope from "effect/Scope"
 import * as SocketServer from "effect/socket/SocketServer"
+import * as Stream from "effect/Stream"
 import * as ClusterActor from "../../src/cluster/ClusterActor.ts"
 import * as ClusterManager from "../../src/cluster/ClusterManager.ts"
 import { ClusterRpc } from "../../src/cluster/ClusterRpc.ts"
@@ -245,6 +246,10 @@ export class ControlWorld {
         item: () => Effect.sync(() => Option.fromUndefinedOr(node.item)),
         ready: Effect.void,
         conflict: Effect.never,
+        broadcast: () => Effect.die("not scripted"),
+        send: () => Effect.die("not scripted"),
+        messages: () => Stream.die("not scripted"),
+        saved: Effect.die("not scripted"),
         health: Effect.die("not scripted"),
         statistics: Effect.die("not scripted")
       })
