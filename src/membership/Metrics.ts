@@ -114,6 +114,9 @@ export const gossipQueue = Metric.gauge("shoal_gossip_queue", {
 export const score = Metric.gauge("shoal_membership_health_score", {
   description: "Lifeguard's local health: 0 is healthy, more is slower"
 })
+export const detours = Metric.gauge("shoal_membership_detours", {
+  description: "Peers that direct datagrams do not reach, by what does: relays, streams, nothing"
+})
 export const failures = Metric.counter("shoal_membership_loops_died_total", {
   description: "Loops of the membership that ended by a defect",
   incremental: true
@@ -178,6 +181,11 @@ export const register = Effect.fnUntraced(function*(sources: Sources): Effect.fn
   count(messages, { outcome: "missed" }, () => sources.health().broadcastsMissed)
   gauge(mailbox, {}, sources.mailbox)
   gauge(score, {}, () => sources.health().score)
+  const routes = (by: "relays" | "streams" | "nothing") =>
+    sources.health().routes.filter(({ relayed, stream }) =>
+      by === (relayed ? "relays" : stream ? "streams" : "nothing")
+    ).length
+  for (const by of ["relays", "streams", "nothing"] as const) gauge(detours, { by }, () => routes(by))
   gauge(gossipQueue, { kind: "updates" }, () => sources.health().updatesQueued)
   gauge(gossipQueue, { kind: "broadcasts" }, () => sources.health().broadcastsQueued)
   const showReason = (reason: string) => count(rejected, { reason }, () => counters.rejected.get(reason) ?? 0)

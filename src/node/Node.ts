@@ -14,6 +14,7 @@ import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as ClusterManager from "../cluster/ClusterManager.ts"
+import * as Keys from "../cluster/Keys.ts"
 import * as NodeMeta from "../cluster/NodeMeta.ts"
 import * as Peers from "../cluster/Peers.ts"
 import * as PeerServer from "../cluster/PeerServer.ts"
@@ -24,16 +25,20 @@ import * as CatalogNode from "../functions/CatalogNode.ts"
 import * as Link from "../functions/Link.ts"
 import * as LinkServer from "../functions/LinkServer.ts"
 import type { InvalidConfig } from "../membership/Config.ts"
+import { Keyring, type KeyringError } from "../membership/Keyring.ts"
 import * as Membership from "../membership/Membership.ts"
-import { formatAddress, type TransportError } from "../membership/Transport.ts"
+import { formatAddress, Transport, type TransportError } from "../membership/Transport.ts"
 import * as Member from "../swim/Member.ts"
 import type { FolderLocked } from "./FolderLock.ts"
-import * as Gateway from "./gateway/Gateway.ts"
+import type * as Gateway from "./gateway/Gateway.ts"
 import type { Addresses, NodeConfig } from "./NodeConfig.ts"
 import * as NodeFunctions from "./NodeFunctions.ts"
+import type { KeyringDamaged } from "./NodeKeyring.ts"
 import * as NodeRpc from "./NodeRpc.ts"
+import * as NodeSecurity from "./NodeSecurity.ts"
 import * as NodeStore from "./NodeStore.ts"
 import * as NodeTransport from "./NodeTransport.ts"
+import * as SavedMembers from "./SavedMembers.ts"
 
 /** There is no node, or no longer. Fault: configuration or the machine; the message names the cause and the place.
  * State: nothing is left open. Retry: after the cause is gone. */
@@ -69,51 +74,67 @@ const make = Effect.fnUntraced(function*(
   const { control, gateway: gatewayPort } = Link.pair()
 
   // Before anybody hears of this node: its folder, and every listener that it will name to others.
-  const base = yield* Layer.build(
-    Layer.mergeAll(NodeStore.layer({ dir: config.dataDir }), NodeTransport.layer, NodeCrypto.layer)
-  ).pipe(Effect.mapError(toNodeError))
+  const folder = yield* Effect.mapError(
+    Layer.build(Layer.merge(NodeStore.layer({ dir: config.dataDir }), NodeCrypto.layer)),
+    toNodeError
+  )
+  const security = yield* NodeSecurity.make(config).pipe(Effect.provideContext(folder), Effect.mapError(toNodeError))
+  const base = withKeyring(Context.add(folder, Transport, NodeTransport.make(security.tcp)), security)
   const accepting = yield* Layer.build(PeerServer.layer({ self, bind: config.rpc })).pipe(
     Effect.provideContext(base),
     Effect.mapError(toNodeError)
   )
-  const gateway = yield* Effect.mapError(NodeFunctions.make({ config, bootId, port: gatewayPort }), toNodeError)
+  const gateway = yield* Effect.mapError(
+    NodeFunctions.make({ config, bootId, port: gatewayPort, security }),
+    toNodeError
+  )
   const meta = yield* metadata(config, {
     http: gateway.addresses.http,
     rpc: Context.get(accepting, PeerServer.PeerServer).address,
     data: gateway.addresses.data
   })
 
+  const known = yield* Effect.provideContext(SavedMembers.load, base)
   const membership = Membership.layer({
     name: config.name,
     bootId,
+    label: config.label,
     bind: formatAddress(config.bind),
     advertise: config.advertise === undefined ? undefined : formatAddress(config.advertise),
     join: config.join,
+    restore: known?.bytes,
     metadata: meta,
     profile: config.profile
   })
   const manager = ClusterManager.layer({
-    joining: config.join.length > 0,
+    joining: config.join.length > 0 || known?.living === true,
     onEpoch: (epoch) => {
       reign.epoch = epoch
     }
   })
   const askedToLeave = yield* Deferred.make<void>()
   const cluster = yield* Layer.build(
-    Layer.mergeAll(NodeRpc.layer, Catalog.layer).pipe(
+    Layer.mergeAll(NodeRpc.layer, Catalog.layer, Keys.layer).pipe(
       Layer.provideMerge(CatalogNode.layer),
       Layer.provideMerge(manager),
       Layer.provideMerge(Layer.merge(membership, Peers.layer(self)))
     )
   ).pipe(Effect.provideContext(Context.merge(base, accepting)), Effect.mapError(toNodeError))
   const links = yield* Layer.build(
-    LinkServer.layer.pipe(Layer.provide(Admin.layer({ leave: Deferred.succeed(askedToLeave, undefined) })))
+    LinkServer.layer.pipe(
+      Layer.provide(
+        Admin.layer({ leave: Deferred.succeed(askedToLeave, undefined), keys: Context.get(cluster, Keys.Keys) })
+      )
+    )
   ).pipe(Effect.provideContext(cluster))
   const link = Context.get(links, LinkServer.LinkServer)
   const serving = yield* Effect.forkScoped(link.serve(control))
 
-  const { conflict, leave: sayGoodbye, self: own } = Context.get(cluster, Membership.Membership)
+  const member = Context.get(cluster, Membership.Membership)
+  const { conflict, leave: sayGoodbye, self: own } = member
+  yield* Effect.forkScoped(Effect.provideContext(SavedMembers.keep(member), base))
   const leave = yield* Effect.cached(Effect.gen(function*() {
+    yield* Effect.provideContext(SavedMembers.save(member), base)
     yield* link.drain
     yield* sayGoodbye
     yield* Effect.promise(() => gateway.drain(config.lingerMs ?? defaultLingerMs)).pipe(
@@ -168,11 +189,19 @@ export const run = (config: NodeConfig, onReady: (ready: Ready) => void): Effect
     yield* ended
   }))
 
+/** The parts below find the ring in their context, if there is one. */
+const withKeyring = <R>(context: Context.Context<R>, { keyring }: NodeSecurity.Security): Context.Context<R> =>
+  keyring === undefined ? context : Context.add(context, Keyring, keyring)
+
 const metadata = (config: NodeConfig, addresses: Omit<Addresses, "gossip">): Effect.Effect<Uint8Array, NodeError> => {
+  // Bound to all addresses of the machine: others are told the one under which they know its gossip.
+  const reachable = config.advertise?.host ?? config.bind.host
+  const told = (address: Member.Address): string =>
+    formatAddress(unspecified.has(address.host) ? { ...address, host: reachable } : address)
   const bytes = NodeMeta.encode({
-    http: formatAddress(addresses.http),
-    rpc: formatAddress(addresses.rpc),
-    data: formatAddress(addresses.data),
+    http: told(addresses.http),
+    rpc: told(addresses.rpc),
+    data: told(addresses.data),
     release: config.release,
     eligible: config.eligible ?? true,
     tags: config.tags
@@ -182,8 +211,13 @@ const metadata = (config: NodeConfig, addresses: Omit<Addresses, "gossip">): Eff
     : Effect.succeed(bytes)
 }
 
+const unspecified = new Set(["0.0.0.0", "::"])
+
 type Trouble =
   | FolderLocked
+  | KeyringDamaged
+  | KeyringError
+  | NodeSecurity.KeyNeeded
   | StoreError
   | TransportError
   | Gateway.ListenError
@@ -192,6 +226,9 @@ type Trouble =
 
 const reasons: Readonly<Record<Trouble["_tag"], NodeError["reason"]>> = {
   FolderLocked: "folder",
+  KeyringDamaged: "folder",
+  KeyringError: "folder",
+  KeyNeeded: "configuration",
   StoreError: "folder",
   TransportError: "listener",
   ListenError: "listener",

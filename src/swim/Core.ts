@@ -11,6 +11,7 @@ import * as Members from "./Members.ts"
 import type * as Message from "./Message.ts"
 import * as Params from "./Params.ts"
 import * as Prng from "./Prng.ts"
+import type * as Routes from "./Routes.ts"
 import type * as Signal from "./Signal.ts"
 import * as Timers from "./Timers.ts"
 
@@ -49,6 +50,11 @@ export interface Probe {
   acked: boolean
   /** Acknowledged within the timeout, hence by the target itself. */
   direct: boolean
+  /** The target itself answered, but after the timeout. */
+  late: boolean
+  /** A relay, or a stream, reached the target. */
+  relayed: boolean
+  streamed: boolean
   readonly relays: Array<number>
   nacks: number
   stream: number
@@ -151,6 +157,7 @@ export interface Core {
   current: Probe | undefined
   readonly judging: Array<Probe>
   readonly relays: Map<number, Relay>
+  readonly routes: Map<Member.MemberId, Routes.Entry>
   // suspicion
   readonly suspicions: Map<number, Suspicion>
   readonly verdicts: Array<Suspicion>
@@ -246,6 +253,7 @@ export const make = (options: {
     current: undefined,
     judging: [],
     relays: new Map(),
+    routes: new Map(),
     suspicions: new Map(),
     verdicts: [],
     generation: 0,

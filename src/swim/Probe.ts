@@ -4,10 +4,11 @@
  * Rules: MEMBERSHIP 1 and 2. Invariants: M3 (order in `Members.nextProbe`; one regular probe per stretched interval). */
 import * as Awareness from "./Awareness.ts"
 import * as Core from "./Core.ts"
-import type * as Member from "./Member.ts"
+import * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
 import type * as Message from "./Message.ts"
 import * as Prng from "./Prng.ts"
+import * as Routes from "./Routes.ts"
 import * as Rumor from "./Rumor.ts"
 import * as Suspicion from "./Suspicion.ts"
 
@@ -47,6 +48,9 @@ const begin = (core: Core.Core, row: number, regular: boolean): Core.Probe => {
     timeout: timeout(core),
     acked: false,
     direct: false,
+    late: false,
+    relayed: false,
+    streamed: false,
     relays: [],
     nacks: 0,
     stream: 0
@@ -78,6 +82,7 @@ const finish = (core: Core.Core): void => {
 const succeed = (core: Core.Core, probe: Core.Probe): void => {
   core.probes.delete(probe.seq)
   if (!probe.regular) return
+  Routes.note(core, probe)
   Awareness.apply(core.awareness, -1)
   Awareness.record(core.awareness, !probe.direct)
 }
@@ -146,6 +151,7 @@ export const judge = (core: Core.Core): void => {
     core.probes.delete(probe.seq)
     if (core.status !== "alive" || !stands(core, probe)) continue
     if (probe.regular) {
+      Routes.note(core, probe)
       Awareness.record(core.awareness, true)
       Awareness.apply(core.awareness, penalty(core, probe))
     }
@@ -167,8 +173,9 @@ const penalty = (core: Core.Core, probe: Core.Probe): number => {
   return probe.nacks > 0 ? 0 : expected
 }
 
-/** An answer to a ping of ours, direct or through a relay, or to one made for somebody else. */
-export const onAck = (core: Core.Core, seq: number): void => {
+/** An answer to a ping of ours, direct or through a relay, or to one made for somebody else; `from` is undefined where it
+ * came over a stream. */
+export const onAck = (core: Core.Core, seq: number, from: Member.Address | undefined): void => {
   const relay = core.relays.get(seq)
   if (relay !== undefined) {
     if (relay.acked) return
@@ -176,10 +183,20 @@ export const onAck = (core: Core.Core, seq: number): void => {
     return Core.send(core, relay.origin, [{ _tag: "Ack", seq: relay.originSeq, digest: Core.digest(core) }])
   }
   const probe = core.probes.get(seq)
-  if (probe === undefined || probe.acked) return
+  if (probe === undefined) return
+  if (core.now - probe.sentAt > probe.timeout) remember(core, probe, from)
+  if (probe.acked) return
   probe.acked = true
   // Relays are asked only after the timeout.
   probe.direct = core.now - probe.sentAt <= probe.timeout
+}
+
+/** By which way an answer came after the timeout. */
+const remember = (core: Core.Core, probe: Core.Probe, from: Member.Address | undefined): void => {
+  if (from === undefined) probe.streamed = true
+  else if (!Members.has(core.table, probe.row)) return
+  else if (Member.sameAddress(from, Members.identity(core.table, probe.row).address)) probe.late = true
+  else probe.relayed = true
 }
 
 /** A late wake-up is not the peers' fault. */

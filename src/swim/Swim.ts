@@ -18,6 +18,7 @@ import type * as Params from "./Params.ts"
 import * as Prng from "./Prng.ts"
 import * as Probe from "./Probe.ts"
 import * as Recovery from "./Recovery.ts"
+import * as Routes from "./Routes.ts"
 import * as Rumor from "./Rumor.ts"
 import type * as Signal from "./Signal.ts"
 import * as Spread from "./Spread.ts"
@@ -30,7 +31,10 @@ export type Input = Signal.Input
 export type Output = Signal.Output
 export type Event = Signal.Event
 export type Command = Signal.Command
-export type Health = Core.Health
+export interface Health extends Core.Health {
+  /** Peers that direct datagrams do not reach now, and which other ways do. */
+  readonly routes: ReadonlyArray<Routes.Route>
+}
 
 export interface Options {
   readonly self: Member.Identity
@@ -82,7 +86,7 @@ export const items = (core: Swim): ReadonlyArray<{ readonly key: string; readonl
   ...core.items.values()
 ]
 
-export const health = (core: Swim): Health => Core.health(core)
+export const health = (core: Swim): Health => ({ ...Core.health(core), routes: Routes.all(core) })
 
 /** What another run needs to start from (`Restore`). */
 export const saved = (core: Swim): Array<Message.State> => {
@@ -198,6 +202,7 @@ const fire = (core: Core.Core, timer: Timers.Timer): void => {
     case Kind.reap:
       Broadcasts.reap(core)
       Direct.reap(core)
+      Routes.reap(core)
       return Recovery.reap(core)
     case Kind.repair:
       return Broadcasts.onRepair(core)
@@ -236,7 +241,7 @@ const receive = (core: Core.Core, message: Message.Message, from: Member.Address
       return Probe.onPingReq(core, message, from)
     case "Ack": {
       const row = core.probes.get(message.seq)?.row
-      Probe.onAck(core, message.seq)
+      Probe.onAck(core, message.seq, from)
       if (row !== undefined) Recovery.compare(core, message.digest, row)
       return
     }
@@ -341,7 +346,7 @@ const onStream = (core: Core.Core, stream: Core.Stream, message: Message.Message
     return
   }
   if (message._tag === "Ack" && stream.purpose === "ping") {
-    Probe.onAck(core, message.seq)
+    Probe.onAck(core, message.seq, undefined)
     return Sync.close(core, stream)
   }
   if (!Sync.receive(core, stream, message)) return
