@@ -51,7 +51,8 @@ export class Measures implements Observer {
   private readonly broadcasts = new Map<string, Change>()
   private readonly anomalous: Set<number>
   private readonly nodesByBoot = new Map<number, SimNode.SimNode>()
-  private readonly falselyDead = new Set<string>()
+  /** Deaths by run and incarnation, and whether they were false when first declared. */
+  private readonly deaths = new Map<string, boolean>()
 
   constructor(plan: Plan.Plan) {
     this.anomalous = new Set(plan.anomalous)
@@ -152,12 +153,15 @@ export class Measures implements Observer {
     const change = this.byBoot.get(member.bootId)
     if (change?.kind === "crash") return this.learned(node, member.bootId, "crash")
     const subject = this.nodesByBoot.get(member.bootId)
-    if (subject === undefined || !this.isWell(node, subject, member.bootId)) return
-    this.falseDeathViews++
+    if (subject === undefined) return
     const death = `${member.bootId}/${member.incarnation}`
-    if (this.falselyDead.has(death)) return
-    this.falselyDead.add(death)
-    this.falseDeaths++
+    let isFalse = this.deaths.get(death)
+    if (isFalse === undefined) {
+      isFalse = this.isWell(node, subject, member.bootId)
+      this.deaths.set(death, isFalse)
+      if (isFalse) this.falseDeaths++
+    }
+    if (isFalse) this.falseDeathViews++
   }
 
   /** That run of it goes on, undisturbed, and the two reach each other. */
@@ -202,10 +206,11 @@ export class Measures implements Observer {
         return
       }
     }
+    this.open.delete(change)
+    if (change.knownBy.size === 0) return
     this.sample(`${change.kind}.all`, change.lastKnown - change.begun)
     this.sample(`${change.kind}.spread`, change.lastKnown - change.firstKnown)
     for (const time of change.times) this.sample(`${change.kind}.member`, time)
-    this.open.delete(change)
   }
 
   /** Overtaken by a later change of the same member. */

@@ -22,6 +22,8 @@ export interface SimNode {
   dropped: number
   /** When it wants to be woken, and the earliest wake-up on the agenda; both in the world's time. */
   wake: number
+  /** The same wake-up by its own clock. */
+  due: number
   pushed: number
   /** Numbers for accepted streams. */
   streams: number
@@ -73,6 +75,7 @@ export const make = (index: number, id: Member.MemberId, address: Member.Address
   busy: false,
   dropped: 0,
   wake: Infinity,
+  due: Infinity,
   pushed: Infinity,
   streams: 1,
   pipes: new Map(),

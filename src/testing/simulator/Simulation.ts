@@ -128,7 +128,8 @@ export class Simulation implements Pipes.World {
       return node
     })
     this.warm()
-    for (const [index, action] of plan.actions.entries()) this.add(action.at, Work.action, index)
+    // Actions of one moment happen in the plan's order.
+    for (const [index, action] of plan.actions.entries()) this.add(action.at + index * 1e-7, Work.action, index)
   }
 
   private warm(): void {
@@ -240,9 +241,8 @@ export class Simulation implements Pipes.World {
 
   /** The member's clock leaps or runs at another rate; it wakes when its own clock says so. */
   retime(node: SimNode.SimNode, change: { readonly rate?: number; readonly by?: number }): void {
-    const wake = SimNode.local(node, node.wake)
     SimNode.adjust(node, this.now, change)
-    node.wake = wake < Infinity ? SimNode.world(node, wake) : Infinity
+    if (node.wake < Infinity) node.wake = SimNode.world(node, node.due)
     this.pushWake(node)
   }
 
@@ -281,7 +281,7 @@ export class Simulation implements Pipes.World {
     node.pushed = Infinity
     if (!node.up || node.paused) return
     if (node.wake > at) this.pushWake(node)
-    else this.fire(node)
+    else this.fire(node, node.due)
   }
 
   private pushWake(node: SimNode.SimNode): void {
@@ -290,10 +290,11 @@ export class Simulation implements Pipes.World {
     this.add(node.pushed, Work.wake, node.index)
   }
 
-  private fire(node: SimNode.SimNode): void {
+  /** `due` is what its own clock shows at least: converting times back and forth may lose the last bit. */
+  private fire(node: SimNode.SimNode, due = 0): void {
     const { swim } = node
     if (swim === undefined || !node.up) return
-    const now = SimNode.local(node, this.now)
+    const now = Math.max(due, SimNode.local(node, this.now))
     this.step(node, { _tag: "TimerFired", now })
     if (SimNode.waiting(node) === 0) this.step(node, { _tag: "Drained", now })
   }
@@ -381,6 +382,7 @@ export class Simulation implements Pipes.World {
       case "Send":
         return this.send(node, output.to, output.messages)
       case "SetTimer": {
+        node.due = output.at
         node.wake = SimNode.world(node, output.at)
         return this.pushWake(node)
       }

@@ -60,6 +60,7 @@ export class Trial {
   private readonly lastFault: number
   private readonly points: Array<Point> = []
   private memberMs = 0
+  private calmSince = -1
   private finished = false
   private keep = 1
   private looks = 0
@@ -143,8 +144,10 @@ export class Trial {
     const { simulation } = this
     if (!converges) return this.end(!this.plan.untilKnown)
     const calm = simulation.isConverged()
+    if (!calm) this.calmSince = -1
+    else if (this.calmSince < 0) this.calmSince = simulation.now
     if (calm && this.queued() === 0) {
-      this.measures.sample("converged", simulation.now - Math.max(this.plan.duration, this.lastFault))
+      this.measures.sample("converged", this.calmSince - Math.max(this.plan.duration, this.lastFault))
       return this.end(true)
     }
     if (simulation.now < this.bound) return
