@@ -13,6 +13,7 @@ import * as Result from "effect/Result"
 import type { RpcClientError } from "effect/rpc/RpcClientError"
 import type * as RpcGroup from "effect/rpc/RpcGroup"
 import * as Schema from "effect/Schema"
+import * as ClusterKey from "../membership/ClusterKey.ts"
 import * as Discovery from "../membership/Discovery.ts"
 import { type KeyInfo, type Keyring, KeyringError } from "../membership/Keyring.ts"
 import { ClusterManager } from "./ClusterManager.ts"
@@ -35,7 +36,8 @@ export interface Outcome {
 }
 
 export type Step =
-  | { readonly _tag: "Install"; readonly key: string }
+  /** `wrappedWith`: the key is wrapped with the key of that fingerprint */
+  | { readonly _tag: "Install"; readonly key: string; readonly wrappedWith?: string | undefined }
   | { readonly _tag: "Use"; readonly id: string; readonly force: boolean }
   | { readonly _tag: "Remove"; readonly id: string; readonly force: boolean }
 
@@ -128,7 +130,9 @@ const make = Effect.gen(function*() {
       )
   )
 
-  const apply = Effect.fn("Keys.apply")(function*(step: Step) {
+  const apply = Effect.fn("Keys.apply")(function*(asked: Step) {
+    const step = unwrapped(yield* own, asked)
+    if (step === undefined) return yield* new KeyringError({ reason: "bad-key", id: "" })
     const problems = hindrances(step, yield* list)
     if (problems.length > 0) return yield* new KeysUnready({ problems })
     const all = yield* onMembers((mine) => perform(mine, step), (client) => send(client, step))
@@ -142,6 +146,14 @@ const make = Effect.gen(function*() {
   })
   return Keys.of({ list, apply })
 })
+
+/** With the key in clear; undefined when it cannot be unwrapped. */
+const unwrapped = ({ cipher, ring }: Keyring["Service"], step: Step): Step | undefined => {
+  if (step._tag !== "Install" || step.wrappedWith === undefined) return step
+  const holder = ring.get(step.wrappedWith)
+  const secret = holder === undefined ? undefined : ClusterKey.unwrap(cipher, holder.secret, step.key)
+  return secret === undefined ? undefined : { _tag: "Install", key: ClusterKey.format(secret) }
+}
 
 const perform = (ring: Keyring["Service"], step: Step): Effect.Effect<void, KeyringError> => {
   switch (step._tag) {

@@ -15,6 +15,8 @@ import * as Schema from "effect/Schema"
 import type { NoMaster } from "../cluster/ClusterError.ts"
 import { ClusterManager } from "../cluster/ClusterManager.ts"
 import * as ClusterView from "../cluster/ClusterView.ts"
+import type { Keys, KeysUnready, Step } from "../cluster/Keys.ts"
+import type { KeyringError } from "../membership/Keyring.ts"
 import { formatAddress } from "../membership/Transport.ts"
 import { Catalog } from "./Catalog.ts"
 import type { Invalid, NotDurable, NotFound, Warm } from "./CatalogRpc.ts"
@@ -225,16 +227,74 @@ const leaving = Effect.fnUntraced(function*(leave: Effect.Effect<void>) {
   return yield* json(202, { self, leaving: true })
 })
 
+// --- keys
+
+const KeyBody = Schema.fromJsonString(Schema.Struct({
+  key: Schema.String.check(Schema.isMaxLength(256)),
+  wrappedWith: Schema.optionalKey(Schema.String)
+}))
+const KeyIdBody = Schema.fromJsonString(Schema.Struct({ id: Schema.String, force: Schema.optionalKey(Schema.Boolean) }))
+
+type KeysService = Keys["Service"]
+
+const listKeys = Effect.fnUntraced(function*(keys: KeysService) {
+  const held = yield* keys.list
+  return yield* json(200, held.map(({ keys, node, problem }) => ({ node, keys: [...keys], problem: problem ?? null })))
+})
+
+const applyStep = Effect.fnUntraced(function*(keys: KeysService, step: Step) {
+  const outcomes = yield* keys.apply(step)
+  return yield* json(200, outcomes.map(({ node, problem }) => ({ node, problem: problem ?? null })))
+})
+
+const installKey = Effect.fnUntraced(function*(keys: KeysService, body: Uint8Array | undefined) {
+  // A body that is wrong is not repeated in the answer: it may hold a key.
+  const decoded = yield* Effect.mapError(
+    decodeBody(KeyBody, body, ""),
+    () => badRequest(`expected JSON such as { "key": "BASE64" }`)
+  )
+  return yield* applyStep(keys, { _tag: "Install", ...decoded })
+})
+
+const keyStep = Effect.fnUntraced(function*(keys: KeysService, _tag: "Use" | "Remove", body: Uint8Array | undefined) {
+  const { force = false, id } = yield* decodeBody(KeyIdBody, body, `{ "id": "FINGERPRINT" }`)
+  return yield* applyStep(keys, { _tag, id, force })
+})
+
+const keyStatus = { "bad-key": 400, "unknown-key": 404, "in-use": 409, full: 409, "no-ring": 409, "not-saved": 503 }
+
+const keyRefusal = (error: KeyringError): Refusal =>
+  new Refusal({
+    status: keyStatus[error.reason],
+    component: "admin",
+    reason: error.reason,
+    retryable: error.reason === "not-saved",
+    detail: error.message
+  })
+
+const unready = (error: KeysUnready): Refusal =>
+  new Refusal({
+    status: 409,
+    component: "admin",
+    reason: "not-ready",
+    retryable: true,
+    detail: error.message.slice(0, maxDetail)
+  })
+
 const metrics = Effect.map(PrometheusMetrics.format(), (text): Reply => ({
   status: 200,
   contentType: "text/plain; version=0.0.4; charset=utf-8",
   body: new TextEncoder().encode(text)
 }))
 
-type Answer = Effect.Effect<Reply, Refusal | Invalid | NotFound | NotDurable | NoMaster, Catalog | ClusterManager>
+type Answer = Effect.Effect<
+  Reply,
+  Refusal | Invalid | NotFound | NotDurable | NoMaster | KeyringError | KeysUnready,
+  Catalog | ClusterManager
+>
 
 /** The methods of each path. */
-const routesOf = (request: Request, leave: Effect.Effect<void>): Record<string, Answer> | undefined => {
+const routesOf = (request: Request, { keys, leave }: Options): Record<string, Answer> | undefined => {
   const { body, path } = request
   const one = /^\/system\/functions?\/([^/]{1,100})$/.exec(path)?.[1]
   if (one !== undefined) return { GET: describe(one) }
@@ -247,6 +307,10 @@ const routesOf = (request: Request, leave: Effect.Effect<void>): Record<string, 
       return { GET: list, POST: deploy(body), PUT: deploy(body), DELETE: remove(body) }
     case "/system/leave":
       return { POST: leaving(leave) }
+    case "/system/keys":
+      return keys && { GET: listKeys(keys), POST: installKey(keys, body), DELETE: keyStep(keys, "Remove", body) }
+    case "/system/keys/use":
+      return keys && { POST: keyStep(keys, "Use", body) }
     case "/metrics":
       return { GET: metrics }
     default:
@@ -254,8 +318,8 @@ const routesOf = (request: Request, leave: Effect.Effect<void>): Record<string, 
   }
 }
 
-const route = (request: Request, leave: Effect.Effect<void>): Answer => {
-  const methods = routesOf(request, leave)
+const route = (request: Request, options: Options): Answer => {
+  const methods = routesOf(request, options)
   if (methods === undefined) {
     return Effect.fail(
       new Refusal({
@@ -289,20 +353,27 @@ const refuse = (request: Request, refusal: Refusal): Effect.Effect<Reply> =>
     message: refusal.detail
   })
 
-/** Answers from this node's cluster manager and catalog; `leave` takes the node out of the cluster and ends it. */
-export const layer = (options: {
+export interface Options {
+  /** Takes the node out of the cluster and ends it. */
   readonly leave: Effect.Effect<void>
-}): Layer.Layer<Admin, never, Catalog | ClusterManager> =>
+  /** Without it nothing is answered about keys. */
+  readonly keys?: KeysService
+}
+
+/** Answers from this node's cluster manager and catalog. */
+export const layer = (options: Options): Layer.Layer<Admin, never, Catalog | ClusterManager> =>
   Layer.effect(
     Admin,
     Effect.gen(function*() {
       const context = yield* Effect.context<Catalog | ClusterManager>()
       const handle = (request: Request): Effect.Effect<Reply> =>
-        route(request, options.leave).pipe(
+        route(request, options).pipe(
           Effect.catchTags({
             Invalid: (error) => badRequest(error.detail.slice(0, maxDetail)),
             NotFound: (error) => notFound(`no function ${error.name.slice(0, 100)}`),
             NotDurable: (error) => unavailable("not-durable", error.message.slice(0, maxDetail)),
+            KeyringError: (error) => keyRefusal(error),
+            KeysUnready: (error) => unready(error),
             NoMaster: () => unavailable("no-master", "no master could be reached")
           }),
           Effect.catchTag("Refusal", (refusal) => refuse(request, refusal)),

@@ -1,6 +1,7 @@
 /** What one node of a cluster is told at its start. PURE.
  *
  * Boundary: values only. The command line reads flags and variables into it; programs that embed a node write it. */
+import type { Secret } from "../membership/ClusterKey.ts"
 import type { Address } from "../swim/Member.ts"
 
 export interface NodeConfig {
@@ -27,6 +28,9 @@ export interface NodeConfig {
   readonly release: string
   /** Name of the cluster; nodes with another label are refused. */
   readonly label: string
+  /** Keys of the cluster, beside those in the folder; the first seals packets when the folder has none. Without any, all
+   * addresses must be loopback. */
+  readonly keys?: ReadonlyArray<Secret> | undefined
   /** May become master; default true. */
   readonly eligible?: boolean | undefined
   /** Function workers kept warm; default 2. */

@@ -6,13 +6,15 @@ import type * as Link from "../functions/Link.ts"
 import * as ExecutorPool from "./executor/ExecutorPool.ts"
 import * as Gateway from "./gateway/Gateway.ts"
 import type { NodeConfig } from "./NodeConfig.ts"
+import type { Security } from "./NodeSecurity.ts"
 
 export const make = Effect.fnUntraced(function*(options: {
   readonly config: NodeConfig
   readonly bootId: number
   readonly port: Link.GatewayPort
+  readonly security: Pick<Security, "authorized" | "tcp">
 }): Effect.fn.Return<Gateway.Gateway, Gateway.ListenError, Scope.Scope> {
-  const { bootId, config, port } = options
+  const { bootId, config, port, security } = options
   const context = yield* Effect.context<never>()
   const say = Effect.runForkWith(context)
   const executor = yield* Effect.acquireRelease(
@@ -28,6 +30,8 @@ export const make = Effect.fnUntraced(function*(options: {
           self: { id: config.name, bootId, label: config.label },
           executor,
           link: port,
+          tcp: security.tcp,
+          authorized: security.authorized,
           log: ({ fields, level, message }) => void say(Effect.annotateLogs(levels[level](message), fields))
         }),
       catch: (error) => error instanceof Gateway.ListenError ? error : unexpected(config, error)

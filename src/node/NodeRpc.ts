@@ -5,19 +5,20 @@ import * as RpcServer from "effect/rpc/RpcServer"
 import * as SocketServer from "effect/socket/SocketServer"
 import { ClusterRpc } from "../cluster/ClusterRpc.ts"
 import * as ClusterServer from "../cluster/ClusterServer.ts"
+import * as KeyRpc from "../cluster/KeyRpc.ts"
 import * as PeerServer from "../cluster/PeerServer.ts"
 import * as CatalogHandlers from "../functions/CatalogHandlers.ts"
 import { CatalogRpc } from "../functions/CatalogRpc.ts"
 
 /** Everything that one node may ask of another. */
-export const group = ClusterRpc.merge(CatalogRpc)
+export const group = ClusterRpc.merge(CatalogRpc).merge(KeyRpc.KeyRpc)
 
 export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const { sockets } = yield* PeerServer.PeerServer
   for (const { serialization, server } of sockets) {
     yield* Layer.build(Layer.fresh(
       RpcServer.layer(group, { disableFatalDefects: true, disableTracing: true }).pipe(
-        Layer.provide([ClusterServer.layer, CatalogHandlers.layer]),
+        Layer.provide([ClusterServer.layer, CatalogHandlers.layer, KeyRpc.layer]),
         Layer.provide(RpcServer.layerProtocolSocketServer),
         Layer.provide(Layer.succeed(SocketServer.SocketServer, server)),
         Layer.provide(serialization)

@@ -42,4 +42,24 @@ describe("AdminGuard", () => {
     assert.isDefined(ask({ "x-forwarded-for": "127.0.0.1" }))
     assert.isDefined(ask({ "x-forwarded-anything": "" }))
   })
+
+  it("lets holders of the key pass from anywhere, and only them where the listener is open to others", () => {
+    const authorized = (token: string) => token === "right"
+    const from = (headers: Record<string, string>, host: string, remote = "10.0.0.9") =>
+      AdminGuard.refusal({ remote, headers: { host: "n1", ...headers }, bound: new Set([host]), authorized })
+    for (const host of ["127.0.0.1", "0.0.0.0", "10.0.0.1", "::"]) {
+      assert.isUndefined(from({ authorization: "Bearer right", origin: "http://console.example" }, host))
+      assert.isDefined(from({ authorization: "Bearer wrong" }, host, "127.0.0.1"))
+      assert.isDefined(from({ authorization: "Basic right" }, host))
+      assert.isDefined(from({ authorization: `Bearer ${"x".repeat(200)}` }, host))
+      assert.isDefined(from({}, host))
+    }
+    assert.isDefined(from({ host: "127.0.0.1:1" }, "0.0.0.0", "127.0.0.1"))
+    assert.isUndefined(from({ host: "127.0.0.1:1" }, "127.0.0.1", "127.0.0.1"))
+  })
+
+  it("knows no token without a cluster key", () => {
+    assert.isUndefined(ask({ authorization: "Bearer anything" }))
+    assert.isDefined(ask({ authorization: "Bearer anything" }, "10.0.0.1"))
+  })
 })

@@ -26,8 +26,9 @@ const metricsMs = 1000
 export interface Options {
   readonly self: string
   readonly bootId: number
-  /** With a cluster key another guard than loopback decides. */
   readonly bound: ReadonlySet<string>
+  /** Whether a token belongs to a key of the cluster; undefined when that has none. */
+  readonly authorized: ((token: string) => boolean) | undefined
   readonly placement: Placement
   readonly link: ControlLink
   readonly metrics: GatewayMetrics
@@ -161,9 +162,10 @@ export class Front {
   // --- administration
 
   #administer(exchange: Exchange.Exchange, path: string, query: string): void {
-    const { bound } = this.#options
+    const { authorized, bound } = this.#options
     const { request } = exchange
-    const refusal = AdminGuard.refusal({ remote: request.socket.remoteAddress ?? "", headers: request.headers, bound })
+    const remote = request.socket.remoteAddress ?? ""
+    const refusal = AdminGuard.refusal({ remote, headers: request.headers, bound, authorized })
     if (refusal !== undefined) {
       this.#options.metrics.reject("guard")
       return exchange.error("forbidden", { message: refusal })

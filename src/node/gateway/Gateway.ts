@@ -94,6 +94,8 @@ export interface Options {
   readonly link: Link.GatewayPort
   readonly log: Log
   readonly tuning?: Partial<Tuning>
+  /** Who besides programs of this machine may administrate: holders of these tokens. Default: nobody. */
+  readonly authorized?: ((token: string) => boolean) | undefined
   /** How data connections are made; default: in clear. */
   readonly tcp?: Tcp.Tcp | undefined
 }
@@ -124,7 +126,7 @@ export const makeGateway = async (options: Options): Promise<Gateway> => {
 }
 
 const assemble = (options: Options) => {
-  const { data, executor, http, self, tcp = Tcp.plain } = options
+  const { executor, http, self, tcp = Tcp.plain } = options
   const tuned: Tuning = { ...tuning, ...options.tuning }
   const now = () => performance.now()
   const metrics = new GatewayMetrics()
@@ -158,7 +160,8 @@ const assemble = (options: Options) => {
   const front = new Front({
     self: self.id,
     bootId: self.bootId,
-    bound: new Set([http.host, data.host]),
+    bound: new Set([http.host]),
+    authorized: options.authorized,
     placement,
     link,
     metrics,
