@@ -18,6 +18,10 @@ export interface Statistics {
   readonly bytesOut: number
   /** datagrams lost in this process because its receive buffer was full */
   readonly datagramsDropped: number
+  /** datagrams that the system did not take, by reason */
+  readonly datagramsUnsent: Readonly<Record<string, number>>
+  /** how often the datagram socket was opened again */
+  readonly socketsReopened: number
   readonly streamsAccepted: number
   readonly streamsDialed: number
   readonly streamsOpen: number
@@ -57,6 +61,7 @@ export class Counters {
   messagesSkipped = 0
   turns = 0
   readonly rejected = new Map<string, number>()
+  readonly unsent = new Map<string, number>()
   /** called with the round-trip time of each answered ping, milliseconds */
   onRoundTrip: (millis: number) => void = nothing
   /** called when a reason is counted for the first time */
@@ -75,6 +80,7 @@ export class Counters {
   }
 }
 
+const unsentReasons = ["too-large", "unreachable", "refused", "forbidden", "no-address", "closed", "unknown"]
 const reasonsKept = 64
 const otherReason = "other"
 
@@ -93,6 +99,14 @@ export const datagramBytes = Metric.counter("shoal_datagram_bytes_total", {
 })
 export const datagramsDropped = Metric.counter("shoal_datagrams_dropped_total", {
   description: "Datagrams lost because the receive buffer was full",
+  incremental: true
+})
+export const datagramsUnsent = Metric.counter("shoal_datagrams_unsent_total", {
+  description: "Datagrams that the system did not take, by reason",
+  incremental: true
+})
+export const socketsReopened = Metric.counter("shoal_sockets_reopened_total", {
+  description: "How often the datagram socket failed and was opened again",
   incremental: true
 })
 export const rejected = Metric.counter("shoal_membership_rejected_total", {
@@ -133,6 +147,7 @@ export interface Sources {
   readonly mailbox: () => number
   readonly health: () => Health
   readonly dropped: () => number
+  readonly reopened: () => number
 }
 
 /** Shows the counters as metrics until the scope closes. */
@@ -170,6 +185,8 @@ export const register = Effect.fnUntraced(function*(sources: Sources): Effect.fn
   count(datagramBytes, { direction: "in" }, () => counters.bytesIn)
   count(datagramBytes, { direction: "out" }, () => counters.bytesOut)
   count(datagramsDropped, {}, sources.dropped)
+  count(socketsReopened, {}, sources.reopened)
+  for (const reason of unsentReasons) count(datagramsUnsent, { reason }, () => counters.unsent.get(reason) ?? 0)
   count(suspicions, { outcome: "raised" }, () => counters.suspicionsRaised)
   count(suspicions, { outcome: "refuted" }, () => counters.suspicionsRefuted)
   count(suspicions, { outcome: "confirmed" }, () => counters.suspicionsConfirmed)

@@ -28,6 +28,7 @@ import { Complaints } from "./Complaints.ts"
 import { type Config, InvalidConfig, WireCodec } from "./Config.ts"
 import * as Discovery from "./Discovery.ts"
 import { Keyring } from "./Keyring.ts"
+import * as LastingDatagrams from "./LastingDatagrams.ts"
 import { Messages } from "./Messages.ts"
 import * as Metrics from "./Metrics.ts"
 import * as Reports from "./Reports.ts"
@@ -145,6 +146,7 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     statistics: () => ({
       ...numbers(counters),
       datagramsDropped: sockets.datagrams.dropped(),
+      socketsReopened: sockets.datagrams.reopened(),
       streamsOpen: streams.open,
       resyncs: changes.resyncs,
       mailbox: Queue.sizeUnsafe(mailbox)
@@ -155,7 +157,8 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     membersByStatus: () => countByStatus(swim),
     mailbox: () => Queue.sizeUnsafe(mailbox),
     health: () => Swim.health(swim),
-    dropped: sockets.datagrams.dropped
+    dropped: sockets.datagrams.dropped,
+    reopened: sockets.datagrams.reopened
   })
   return shell
 })
@@ -203,7 +206,7 @@ const launch = Effect.fnUntraced(function*(parts: Parts): Effect.fn.Return<Effec
   const loops = yield* FiberSet.make<void, Transport.TransportError>().pipe(Scope.provide(running))
   yield* FiberSet.run(loops, turns({ ...parts, alarm, outbox }))
   yield* FiberSet.run(loops, read(datagrams, post))
-  const sender = yield* FiberSet.run(loops, send(datagrams, outbox))
+  const sender = yield* FiberSet.run(loops, send(datagrams, outbox, parts.counters))
   yield* FiberSet.run(loops, listener.run((socket, remote) => streams.accept(socket, remote)))
   yield* supervise(loops, parts)
   const ended = Effect.sync(() => {
@@ -284,7 +287,7 @@ const machine = Effect.fnUntraced(function*(
 })
 
 interface Sockets {
-  readonly datagrams: Transport.Datagrams
+  readonly datagrams: LastingDatagrams.LastingDatagrams
   readonly listener: Transport.Listener
   readonly address: Member.Address
 }
@@ -299,7 +302,7 @@ const open = Effect.fnUntraced(function*(
     const both = yield* Scope.fork(scope)
     const exit = yield* Effect.exit(
       Effect.gen(function*() {
-        const datagrams = yield* transport.datagrams(config.bind)
+        const datagrams = yield* LastingDatagrams.open(transport, config.bind)
         // the address that was bound: one IP for both, also where the setting is a name
         const listener = yield* transport.listen(datagrams.address)
         return { datagrams, listener, address: datagrams.address }
@@ -326,10 +329,15 @@ const read = (
 /** Sends what each turn produced, so that a slow socket never delays the actor. */
 const send = (
   datagrams: Transport.Datagrams,
-  outbox: Queue.Dequeue<NonEmptyReadonlyArray<Transport.Outgoing>, Cause.Done>
+  outbox: Queue.Dequeue<NonEmptyReadonlyArray<Transport.Outgoing>, Cause.Done>,
+  counters: Metrics.Counters
 ): Effect.Effect<void> =>
   Queue.take(outbox).pipe(
     Effect.flatMap(datagrams.sendAll),
+    Effect.catchTag("NotSent", ({ count, reason }) =>
+      Effect.sync(() => {
+        counters.unsent.set(reason, (counters.unsent.get(reason) ?? 0) + count)
+      })),
     Effect.forever({ disableYield: true }),
     Effect.catchTag("Done", () => Effect.void)
   )
@@ -434,7 +442,8 @@ const numbers = (counters: Metrics.Counters) => ({
   messagesDelivered: counters.messagesDelivered,
   messagesSkipped: counters.messagesSkipped,
   turns: counters.turns,
-  rejected: Object.fromEntries(counters.rejected)
+  rejected: Object.fromEntries(counters.rejected),
+  datagramsUnsent: Object.fromEntries(counters.unsent)
 })
 
 const countByStatus = (swim: Swim.Swim): Record<Member.Status, number> => {

@@ -46,6 +46,22 @@ export class HandshakeFailed extends Schema.TaggedError<HandshakeFailed>()("Hand
   }
 }
 
+/** Datagrams that the system did not take: they are lost like those that the network drops. Fault: the address, the
+ * network or the socket. State: the others of the batch were sent. Retry: by the protocol. */
+export class NotSent extends Schema.TaggedError<NotSent>()("NotSent", {
+  reason: Schema.Literals(["too-large", "unreachable", "refused", "forbidden", "no-address", "closed", "unknown"]),
+  /** At least so many. */
+  count: Schema.Finite
+}) {}
+
+const notSent = {
+  MessageTooLarge: "too-large",
+  Unreachable: "unreachable",
+  ConnectionRefused: "refused",
+  PermissionDenied: "forbidden",
+  Unknown: "unknown"
+} as const
+
 /** A datagram that arrived: its bytes and who sent it. */
 export interface Incoming {
   readonly payload: Uint8Array
@@ -63,8 +79,8 @@ export interface Datagrams {
   readonly address: Address
   /** Waits for at least one datagram and takes all that are there. */
   readonly pull: Effect.Effect<NonEmptyReadonlyArray<Incoming>, TransportError>
-  /** Sends all; a datagram that the system refuses is lost like one that the network drops. */
-  readonly sendAll: (datagrams: NonEmptyReadonlyArray<Outgoing>) => Effect.Effect<void>
+  /** Sends all, also after one that the system refuses. */
+  readonly sendAll: (datagrams: NonEmptyReadonlyArray<Outgoing>) => Effect.Effect<void, NotSent>
   /** How many datagrams were lost because the receive buffer was full. */
   readonly dropped: () => number
 }
@@ -153,10 +169,23 @@ export const fromDatagramSocket = Effect.fnUntraced(function*(
         const address = toInet(to)
         if (address !== undefined) out.push({ payload, address })
       }
-      return isNonEmpty(out) ? Effect.ignore(writer.writeAll(out)) : Effect.void
+      const sent = isNonEmpty(out) ? Effect.mapError(writer.writeAll(out), refusal) : Effect.void
+      const nowhere = datagrams.length - out.length
+      return nowhere === 0 ? sent : Effect.andThen(sent, new NotSent({ reason: "no-address", count: nowhere }))
     },
     dropped: reader.dropped
   }
 })
+
+/** The system names the first that failed. */
+const refusal = ({ reason }: DatagramSocket.DatagramSocketError): NotSent =>
+  new NotSent({
+    reason: reason._tag === "DatagramSocketWriteError"
+      ? notSent[reason.kind]
+      : reason._tag === "DatagramSocketClosedError"
+      ? "closed"
+      : "unknown",
+    count: 1
+  })
 
 const isNonEmpty = <A>(items: ReadonlyArray<A>): items is NonEmptyReadonlyArray<A> => items.length > 0
