@@ -98,6 +98,7 @@ export const consider = (self: ElectionState, topology: Topology.Topology, now: 
 
 const claimBasis = (self: ElectionState, topology: Topology.Topology, now: number): State.Basis | undefined => {
   const { reign } = self
+  if (self.granted) return undefined
   if (Topology.activeRun(topology, self.self)?.eligible !== true) return undefined
   if (reign === undefined) return "vacant"
   if (State.isMaster(self)) {

@@ -26,6 +26,7 @@ import { Busy } from "./ClusterError.ts"
 import type { Answer, Input, Output } from "./ClusterMessage.ts"
 import * as ClusterState from "./ClusterState.ts"
 import type { ClusterView } from "./ClusterView.ts"
+import * as HandoverParts from "./HandoverParts.ts"
 import * as Metrics from "./Metrics.ts"
 import * as PeerCalls from "./PeerCalls.ts"
 import type { Unstamped } from "./PeerCalls.ts"
@@ -50,6 +51,8 @@ export class ClusterActor extends Context.Service<ClusterActor, {
   readonly views: Stream.Stream<ClusterView>
   readonly calls: PeerCalls.PeerCalls
   readonly replication: Replication.Replication
+  /** A part of the node whose state a successor must have before this node hands over. */
+  readonly takesPart: (part: HandoverParts.Part) => Effect.Effect<void>
 }>()("shoal/cluster/ClusterActor") {}
 
 export interface Options {
@@ -80,6 +83,7 @@ interface Shell {
   readonly asks: Map<number, Deferred.Deferred<Answer, Busy>>
   readonly store: ReignStore.ReignStore
   readonly viewHub: PubSub.PubSub<ClusterView>
+  readonly parts: Map<string, HandoverParts.Part>
   state: ClusterState.ClusterState
   view: ClusterView
   asked: number
@@ -110,6 +114,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     asks: new Map(),
     store,
     viewHub: yield* PubSub.sliding<ClusterView>(1),
+    parts: new Map(),
     state,
     view: ClusterState.view(state),
     asked: 0,
@@ -137,7 +142,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     view: Effect.sync(() => shell.view),
     views: views(shell),
     calls,
-    replication
+    replication,
+    takesPart: (part) => Effect.sync(() => void shell.parts.set(part.name, part))
   })
 })
 
@@ -210,7 +216,7 @@ const restart = Effect.fnUntraced(function*(
   )
   for (const deferred of shell.asks.values()) yield* Deferred.fail(deferred, new Busy())
   shell.asks.clear()
-  const { election, registrations } = shell.state
+  const { election, registrations, succession } = shell.state
   shell.state = ClusterState.make({
     self: shell.self,
     now: Alarm.monotonicMillis(shell.clock),
@@ -219,6 +225,7 @@ const restart = Effect.fnUntraced(function*(
     floor: election.floor,
     reign: election.reign,
     registrations,
+    succession,
     rebuilt: true
   })
   // a defect that repeats must not spin
@@ -352,7 +359,26 @@ const carryOut = (hands: Hands, output: Output): Effect.Effect<void> => {
     case "AskSupport":
     case "SendRegister":
     case "SendReregister":
+    case "SendHandover":
       return inBackground(shell, calls.carryOut(output))
+    case "CloseParts":
+      return inBackground(
+        shell,
+        Effect.flatMap(
+          HandoverParts.close(shell.parts),
+          (marks) => post({ _tag: "PartsClosed", attempt: output.attempt, marks })
+        )
+      )
+    case "LoadParts": {
+      const { attempt, sealed } = output
+      return inBackground(
+        shell,
+        Effect.flatMap(
+          HandoverParts.load(shell.parts, output),
+          (failure) => post({ _tag: "PartsLoaded", attempt, sealed, failure })
+        )
+      )
+    }
   }
 }
 

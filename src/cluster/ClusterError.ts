@@ -27,5 +27,16 @@ export class NoMaster extends Schema.TaggedError<NoMaster>()("NoMaster", {
   reign: Schema.UndefinedOr(Reign.Wire)
 }) {}
 
+/** No handover took place, or it was given up. Fault: the choice of the target, or (`aborted`, `busy`) the moment. State:
+ * unchanged, the master goes on. Retry: safe. */
+export class HandoverRefused extends Schema.TaggedError<HandoverRefused>()("HandoverRefused", {
+  reason: Schema.Literals(["not-a-member", "not-alive", "not-eligible", "already-master", "busy", "aborted"]),
+  detail: Schema.String
+}) {
+  override get message(): string {
+    return this.detail
+  }
+}
+
 /** The manager's mailbox is full. Fault: overload. State: unchanged. Retry: later. */
 export class Busy extends Schema.TaggedError<Busy>()("Busy", {}) {}

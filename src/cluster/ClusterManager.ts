@@ -7,21 +7,24 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import type { Membership } from "../membership/Membership.ts"
 import type { BootId, MemberId } from "../swim/Member.ts"
 import * as ClusterActor from "./ClusterActor.ts"
-import { LowerReign, Malformed, NoMaster, NotMaster } from "./ClusterError.ts"
+import { type HandoverRefused, LowerReign, Malformed, NoMaster, NotMaster } from "./ClusterError.ts"
 import type { Found } from "./ClusterRpc.ts"
 import * as ClusterServer from "./ClusterServer.ts"
 import * as ClusterState from "./ClusterState.ts"
 import * as ClusterView from "./ClusterView.ts"
 import * as ElectionState from "./ElectionState.ts"
+import type { Part } from "./HandoverParts.ts"
 import type * as Peers from "./Peers.ts"
 import * as Reign from "./Reign.ts"
 import type { Run } from "./RoutingTable.ts"
 import type * as Store from "./Store.ts"
+import * as Succession from "./Succession.ts"
 
 /** One run of one member. */
 export interface NodeRef {
@@ -57,6 +60,17 @@ export class ClusterManager extends Context.Service<ClusterManager, {
   readonly routesOf: Effect.Effect<ReadonlyArray<{ readonly version: string; readonly nodes: ReadonlyArray<NodeRef> }>>
   /** The reign under which this node is master now. */
   readonly mastership: Effect.Effect<Reign.Reign, NotMaster>
+  /** The reign under which a write may begin here now. While this master is closed for a handover it waits, so that a
+   * write is late rather than refused. A write that has begun goes on; it asks `mastership` before it is shown. */
+  readonly writable: Effect.Effect<Reign.Reign, NotMaster>
+  /** Whether a write may begin here, without waiting. */
+  readonly isOpen: Effect.Effect<boolean>
+  /** Has the master, whichever node that is, hand over to this member. */
+  readonly handover: (to: MemberId) => Effect.Effect<Reign.Reign, HandoverRefused | NoMaster>
+  /** Hands over if this node is master and somebody can take over (at most 2 s), and takes nothing over from now on. */
+  readonly retire: Effect.Effect<void>
+  /** A part of the node whose state a successor must have. */
+  readonly takesPart: (part: Part) => Effect.Effect<void>
   /** R1 at the door of every control message: a lower reign is refused with the one known here, a higher is learned. */
   readonly admit: (reign: Reign.Reign) => Effect.Effect<void, LowerReign | Malformed>
   /** A reign heard elsewhere: a peer's hello, a refusal, a catalog. */
@@ -118,6 +132,11 @@ const make = Effect.gen(function*() {
     routes: readOr(actor, ClusterState.routes, 0),
     routesOf: readOr(actor, ClusterState.routesOf, []),
     mastership: mastership(actor),
+    writable: writable(actor),
+    isOpen: readOr(actor, (state) => Succession.isOpen(state.succession), false),
+    handover: (to) => handover(actor, to),
+    retire: retire(actor),
+    takesPart: actor.takesPart,
     admit: (reign) => admit(actor, reign),
     learn: (reign) => Reign.isValid(reign) ? learn(actor, reign) : Effect.void,
     observeEpoch: (epoch) => actor.post({ _tag: "EpochSeen", epoch }),
@@ -203,6 +222,62 @@ const mastership = (actor: Actor): Effect.Effect<Reign.Reign, NotMaster> =>
     ({ master, reign }) => master && reign !== undefined ? Effect.succeed(reign) : Effect.fail(new NotMaster({ reign }))
   )
 
+const writable = (actor: Actor): Effect.Effect<Reign.Reign, NotMaster> =>
+  Effect.flatMap(
+    Effect.catchTag(
+      actor.ask({ _tag: "WriteAsked" }),
+      "Busy",
+      () => Effect.succeed({ _tag: "NotMaster" as const, reign: undefined })
+    ),
+    (answer) =>
+      answer._tag === "Writable"
+        ? Effect.succeed(answer.reign)
+        : Effect.fail(new NotMaster({ reign: answer._tag === "NotMaster" ? answer.reign : undefined }))
+  )
+
+/** Longer than the longest attempt, which its own deadlines end. */
+const handoverTimeout = "15 seconds"
+
+const handover = (
+  actor: Actor,
+  to: MemberId
+): Effect.Effect<Reign.Reign, HandoverRefused | NoMaster> =>
+  masterCall(
+    actor,
+    (master) =>
+      master.id === actor.self.id
+        ? ClusterServer.transfer(actor, to)
+        : actor.calls.call(master, handoverTimeout, (client) => client.ClusterTransfer({ to })),
+    { within: handoverTimeout, retryOn: (error) => error._tag === "Busy" }
+  ).pipe(
+    Effect.map(({ reign }) => reign),
+    Effect.catchTags({
+      Busy: () => Effect.flatMap(known(actor), (reign) => Effect.fail(new NoMaster({ reign }))),
+      Unavailable: () => Effect.flatMap(known(actor), (reign) => Effect.fail(new NoMaster({ reign })))
+    })
+  )
+
+const retireTimeout = "2 seconds"
+
+/** Whoever would succeed first; one that refuses may be about to leave too. */
+const retire = (actor: Actor): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    yield* actor.post({ _tag: "Retiring" })
+    const candidates = yield* actor.read((state) =>
+      state.topology.active.filter((node) =>
+        node.eligible && node.member.status === "alive" && node.id !== actor.self.id
+      )
+    )
+    for (const { id } of candidates.slice(0, maxSuccessors)) {
+      const role = (yield* actor.view).role
+      if (role !== "master") return
+      const done = yield* Effect.result(ClusterServer.transfer(actor, id))
+      if (Result.isSuccess(done)) return
+    }
+  }).pipe(Effect.timeoutOption(retireTimeout), Effect.ignore)
+
+const maxSuccessors = 3
+
 const admit = (actor: Actor, reign: Reign.Reign): Effect.Effect<void, LowerReign | Malformed> =>
   Effect.gen(function*() {
     if (!Reign.isValid(reign)) return yield* new Malformed({ field: "reign" })
@@ -228,6 +303,16 @@ const findMaster = (actor: Actor): Effect.Effect<Target> =>
       : Effect.succeed({ id: master.id, bootId: master.bootId, reign: view.reign })
   })
 
+/** Completes when another reign is obeyed than before, or it is time to try again. */
+const nextReign = (actor: Actor, former: Reign.Reign): Effect.Effect<void> =>
+  actor.views.pipe(
+    Stream.filter((view) => !Reign.equals(view.reign, former)),
+    Stream.take(1),
+    Stream.runDrain,
+    Effect.timeoutOption(retryInterval),
+    Effect.asVoid
+  )
+
 const masterCall = <A, E, R>(
   actor: Actor,
   call: (master: Target) => Effect.Effect<A, E, R>,
@@ -236,8 +321,8 @@ const masterCall = <A, E, R>(
     readonly retryOn?: ((error: E) => boolean) | undefined
   }
 ): Effect.Effect<A, Exclude<E, NotMaster> | NoMaster, R> => {
-  const again = (after: Effect.Effect<void>) =>
-    Effect.andThen(after, Effect.andThen(Effect.sleep(retryInterval), attempt))
+  const again = (former: Reign.Reign, after: Effect.Effect<void>) =>
+    Effect.andThen(after, Effect.andThen(nextReign(actor, former), attempt))
   const attempt: Effect.Effect<A, Exclude<E, NotMaster>, R> = Effect.suspend(() =>
     Effect.flatMap(
       findMaster(actor),
@@ -245,11 +330,12 @@ const masterCall = <A, E, R>(
         Effect.catch(call(master), (error): Effect.Effect<A, Exclude<E, NotMaster>, R> => {
           if (isNotMaster(error)) {
             return again(
+              master.reign,
               error.reign === undefined || !Reign.isValid(error.reign) ? Effect.void : learn(actor, error.reign)
             )
           }
           return options?.retryOn?.(error) === true
-            ? again(Effect.void)
+            ? again(master.reign, Effect.void)
             : Effect.fail(error as Exclude<E, NotMaster>)
         })
     )

@@ -5,6 +5,7 @@
  * ticket: its answer comes out as `Reply` with the same number.
  * Boundary: types only; `ClusterState` steps, `ClusterManager` feeds and carries out. */
 import type { Member, MemberId } from "../swim/Member.ts"
+import type { Message, Need } from "./HandoverMessage.ts"
 import type { Reign } from "./Reign.ts"
 import type { Entry, Run } from "./RoutingTable.ts"
 
@@ -19,6 +20,12 @@ export type Where =
   | { readonly _tag: "Granted" }
   | { readonly _tag: "Wait"; readonly holder: Run }
 
+/** Why no handover took place, or why it was given up. */
+export interface Refused {
+  readonly reason: "not-a-member" | "not-alive" | "not-eligible" | "already-master" | "busy" | "aborted"
+  readonly detail: string
+}
+
 export type Answer =
   | { readonly _tag: "Supported"; readonly support: Support; readonly reign: Reign | undefined }
   | { readonly _tag: "Registered"; readonly live: number }
@@ -26,6 +33,10 @@ export type Answer =
   | { readonly _tag: "Located"; readonly where: Where }
   | { readonly _tag: "Renewed"; readonly held: boolean }
   | { readonly _tag: "Acknowledged"; readonly reign: Reign | undefined }
+  /** a write may begin under this reign */
+  | { readonly _tag: "Writable"; readonly reign: Reign }
+  /** `reign` is the one that was granted */
+  | { readonly _tag: "HandoverEnded"; readonly reign: Reign | undefined; readonly refused: Refused | undefined }
   | { readonly _tag: "NotMaster"; readonly reign: Reign | undefined }
   | { readonly _tag: "LowerReign"; readonly reign: Reign }
 
@@ -147,6 +158,22 @@ export type Input =
     readonly version: string
   }
   | { readonly _tag: "LeaseEnded"; readonly now: number; readonly from: Run; readonly version: string }
+  /** may a write begin here? answered when a handover under way is decided */
+  | { readonly _tag: "WriteAsked"; readonly now: number; readonly ask: number }
+  | { readonly _tag: "HandoverAsked"; readonly now: number; readonly ask: number; readonly to: MemberId }
+  | { readonly _tag: "HandoverReceived"; readonly now: number; readonly from: Run; readonly message: Message }
+  /** the last writes of the other parts have finished */
+  | { readonly _tag: "PartsClosed"; readonly now: number; readonly attempt: number; readonly marks: Need["marks"] }
+  | {
+    readonly _tag: "PartsLoaded"
+    readonly now: number
+    readonly attempt: number
+    readonly sealed: boolean
+    /** undefined when all have what they need */
+    readonly failure: string | undefined
+  }
+  /** this node is about to leave */
+  | { readonly _tag: "Retiring"; readonly now: number }
 
 export type Output =
   /** One wake-up for the whole state; it replaces the one before. */
@@ -181,6 +208,17 @@ export type Output =
   | { readonly _tag: "Publish"; readonly delta: Delta }
   /** Subscribe to this master's table (anew, when it is the same), or to none. */
   | { readonly _tag: "Follow"; readonly target: Run | undefined; readonly reign: Reign | undefined }
+  | { readonly _tag: "SendHandover"; readonly to: Run; readonly message: Message }
+  /** Let the other parts finish their writes and tell their marks. */
+  | { readonly _tag: "CloseParts"; readonly attempt: number }
+  /** Have the other parts get what this master has; the marks are known when it is closed. */
+  | {
+    readonly _tag: "LoadParts"
+    readonly from: Run
+    readonly attempt: number
+    readonly sealed: boolean
+    readonly marks: Need["marks"]
+  }
   | { readonly _tag: "Reply"; readonly ask: number; readonly answer: Answer }
   /** Input that was refused or ignored, to be counted. */
   | { readonly _tag: "Rejected"; readonly reason: string }

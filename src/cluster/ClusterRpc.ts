@@ -10,7 +10,8 @@ import * as RpcGroup from "effect/rpc/RpcGroup"
 import * as RpcSchema from "effect/rpc/RpcSchema"
 import * as Schema from "effect/Schema"
 import { MemberIdSchema } from "../swim/Member.ts"
-import { Busy, Malformed, NotMaster } from "./ClusterError.ts"
+import { Busy, HandoverRefused, Malformed, NotMaster } from "./ClusterError.ts"
+import { Message as HandoverMessage } from "./HandoverMessage.ts"
 import * as Reign from "./Reign.ts"
 
 // checks halve the speed of the binary codec; the receiver checks ranges
@@ -113,6 +114,14 @@ export class ClusterRpc extends RpcGroup.make(
     payload: { version: Schema.String },
     success: Schema.Struct({ held: Schema.Boolean }),
     error: Busy
+  }),
+  /** Between a master and the one it hands over to, in both directions. */
+  Rpc.make("ClusterHandover", { payload: { message: HandoverMessage }, error: Schema.Union([Malformed, Busy]) }),
+  /** To the master: hand over to this member. Answered at the end of the attempt. */
+  Rpc.make("ClusterTransfer", {
+    payload: { to: MemberIdSchema },
+    success: Schema.Struct({ reign: Reign.Wire }),
+    error: Schema.Union([HandoverRefused, NotMaster, Busy])
   }),
   Rpc.make("ClusterEnd", { payload: { version: Schema.String }, error: Busy })
 ) {}

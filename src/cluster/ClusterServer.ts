@@ -10,7 +10,7 @@ import * as PubSub from "effect/PubSub"
 import * as Stream from "effect/Stream"
 import * as Member from "../swim/Member.ts"
 import { ClusterActor } from "./ClusterActor.ts"
-import { Malformed, NotMaster } from "./ClusterError.ts"
+import { HandoverRefused, Malformed, NotMaster } from "./ClusterError.ts"
 import type { Answer, Where } from "./ClusterMessage.ts"
 import { ClusterRpc, type Feed, type Found } from "./ClusterRpc.ts"
 import { Caller } from "./PeerServer.ts"
@@ -80,6 +80,11 @@ export const layer = ClusterRpc.toLayer(Effect.gen(function*() {
       const answer = yield* actor.ask({ _tag: "LeaseRenewed", from, version })
       return { held: answer._tag === "Renewed" && answer.held }
     }),
+    ClusterHandover: Effect.fnUntraced(function*({ message }) {
+      const from = yield* caller(message.reign)
+      yield* actor.post({ _tag: "HandoverReceived", from, message })
+    }),
+    ClusterTransfer: ({ to }) => transfer(actor, to),
     ClusterEnd: Effect.fnUntraced(function*({ version }) {
       const from = yield* callerOnly
       if (from !== undefined) yield* actor.post({ _tag: "LeaseEnded", from, version })
@@ -105,6 +110,14 @@ const unexpected = (question: string, answer: Answer): Effect.Effect<never> =>
 
 const refused = (question: string, answer: Answer): Effect.Effect<never, NotMaster> =>
   answer._tag === "NotMaster" ? Effect.fail(new NotMaster({ reign: answer.reign })) : unexpected(question, answer)
+
+/** Has this node hand over, if it is master; ends with the attempt. */
+export const transfer = Effect.fnUntraced(function*(actor: Actor, to: Member.MemberId) {
+  const answer = yield* actor.ask({ _tag: "HandoverAsked", to })
+  if (answer._tag !== "HandoverEnded") return yield* refused("HandoverAsked", answer)
+  if (answer.reign !== undefined) return { reign: answer.reign }
+  return yield* new HandoverRefused(answer.refused ?? { reason: "aborted", detail: "it was given up" })
+})
 
 // ---- streams
 

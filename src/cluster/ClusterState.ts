@@ -2,7 +2,7 @@
  *
  * PURE: mutable inside, deterministic outside; time comes with the input, randomness from the seed. It joins the parts:
  * `Topology` (members and roles), `Election` (the reign), `Replica` (the routing table and its copies), `Registrations`
- * (this node's own entries) and `Leases`; and answers look-ups.
+ * (this node's own entries), `Succession` (the handover) and `Leases`; and answers look-ups.
  * Boundary: outputs are data; `ClusterManager` and `Replication` carry them out. Invariants: R1, R2, R5. */
 import type { MemberId } from "../swim/Member.ts"
 import * as Claim from "./Claim.ts"
@@ -18,6 +18,7 @@ import * as Replica from "./Replica.ts"
 import * as RoleOf from "./Role.ts"
 import * as RoutingTable from "./RoutingTable.ts"
 import type { Entry, Run } from "./RoutingTable.ts"
+import * as Succession from "./Succession.ts"
 import * as Topology from "./Topology.ts"
 
 export interface Options {
@@ -32,6 +33,8 @@ export interface Options {
   readonly reign: Reign.Reign | undefined
   /** what the former state of this same run had registered */
   readonly registrations?: Registrations.Registrations | undefined
+  /** the handover that state was in: a grant that is out stays out */
+  readonly succession?: Succession.Succession | undefined
   /** a former state of this same run had a defect */
   readonly rebuilt?: boolean | undefined
 }
@@ -43,6 +46,7 @@ export interface ClusterState {
   readonly replica: Replica.Replica
   readonly registrations: Registrations.Registrations
   readonly leases: Leases.Leases
+  readonly succession: Succession.Succession
   role: Role
   /** the reign under which the own entries were last told in full */
   registeredUnder: Reign.Reign | undefined
@@ -62,6 +66,7 @@ export const make = (options: Options): ClusterState => ({
     ? Registrations.make(options.self)
     : Registrations.restore(options.registrations, options.now),
   leases: Leases.make(),
+  succession: Succession.make(options.self, options.succession),
   role: "worker",
   registeredUnder: undefined,
   changed: true,
@@ -80,6 +85,9 @@ export const step = (self: ClusterState, input: Input, out: Array<Output>): void
     // a reign from disk must be beaten by whoever reigns now, so everybody has to hear of it
     if (self.election.reign !== undefined) out.push({ _tag: "SetItem", reign: self.election.reign })
   }
+  if (now - self.election.expected > ElectionState.lateness && !Succession.isOpen(self.succession)) {
+    Succession.cancel(self, "it stood still meanwhile", now, out)
+  }
   apply(self, input, out)
   if (isLookup(input)) return // changes nothing that has consequences
   if (Topology.refresh(self.topology, self.election.reign, now)) self.changed = true
@@ -94,6 +102,8 @@ export const step = (self: ClusterState, input: Input, out: Array<Output>): void
   settleRole(self, now, out)
   settleRegistrations(self, now, out)
   Replica.settle(self.replica, self.topology, now, out)
+  Succession.settle(self, now, out)
+  for (const held of Succession.release(self.succession)) apply(self, { ...held, now }, out)
   if (self.changed) {
     self.changed = false
     out.push({ _tag: "ViewChanged" })
@@ -107,7 +117,8 @@ export const step = (self: ClusterState, input: Input, out: Array<Output>): void
 
 const nextWake = (self: ClusterState, now: number): number => {
   const { registrations } = self
-  const registerAt = registrations.inFlight !== undefined || self.topology.assignment.master === undefined
+  const registerAt = registrations.inFlight !== undefined || self.topology.assignment.master === undefined ||
+      !Succession.isOpen(self.succession)
     ? Number.POSITIVE_INFINITY
     : registrations.sendAt
   return Math.max(
@@ -115,6 +126,7 @@ const nextWake = (self: ClusterState, now: number): number => {
     Math.min(
       Election.nextWake(self.election, self.topology, now),
       Replica.nextWake(self.replica),
+      Succession.nextWake(self.succession),
       registerAt,
       Topology.nextChange(self.topology, now)
     )
@@ -150,6 +162,14 @@ const apply = (self: ClusterState, input: Input, out: Array<Output>): void => {
     case "DeltaReceived":
     case "FollowEnded":
       return applyReplication(self, input, out)
+    case "WriteAsked":
+      return applyWrite(self, input, out)
+    case "HandoverAsked":
+    case "HandoverReceived":
+    case "PartsClosed":
+    case "PartsLoaded":
+    case "Retiring":
+      return Succession.apply(self, input, out)
     case "Locate":
     case "Query":
     case "LeaseAsked":
@@ -200,6 +220,7 @@ const applyElection = (
       Election.hear(election, topology, input.reign, input.from, now, out)
       return reply(out, input.ask, { _tag: "Acknowledged", reign: election.reign })
     case "Persisted":
+      Succession.persisted(self, input, out)
       return Claim.persisted(election, topology, input, now, out)
     case "BeatReceived":
       return Election.beat(election, topology, input, now, out)
@@ -207,8 +228,13 @@ const applyElection = (
       return Election.watchEnded(election, input.target, input.refused)
     case "VerdictReceived":
       return Election.verdict(election, topology, input, now, out)
-    case "SupportAsked":
-      return reply(out, input.ask, Election.support(election, topology, input.claim, now))
+    case "SupportAsked": {
+      const answer = Election.support(election, topology, input.claim, now)
+      if (answer.support === "supported" && Succession.isFollowing(self.succession)) {
+        Succession.cancel(self, "it supports another claim", now, out)
+      }
+      return reply(out, input.ask, answer)
+    }
     case "SupportAnswered":
       return Election.supportAnswered(election, topology, input, now, out)
   }
@@ -250,6 +276,10 @@ const applyRegistration = (
       if (!admit(self, input.reign, from, now, out) || !ElectionState.isMaster(self.election)) {
         return refuse(self, input.ask, out)
       }
+      if (!Succession.isOpen(self.succession)) {
+        if (!Succession.hold(self.succession, input)) refuse(self, input.ask, out)
+        return
+      }
       const own = input.entries.filter((entry) => isOwnEntry(entry, from))
       if (own.length !== input.entries.length || own.length > maxEntries) {
         out.push({ _tag: "Rejected", reason: "entries of another writer" })
@@ -259,6 +289,14 @@ const applyRegistration = (
       return reply(out, input.ask, { _tag: "Registered", live: RoutingTable.liveOf(self.replica.table, from) })
     }
   }
+}
+
+/** H1: no write begins while this master is closed; it waits until it is clear who reigns. */
+const applyWrite = (self: ClusterState, input: Of<"WriteAsked">, out: Array<Output>): void => {
+  const { reign } = self.election
+  if (reign === undefined || !ElectionState.isMaster(self.election)) return refuse(self, input.ask, out)
+  if (Succession.isOpen(self.succession)) return reply(out, input.ask, { _tag: "Writable", reign })
+  if (!Succession.hold(self.succession, input)) refuse(self, input.ask, out)
 }
 
 const isOwnEntry = (entry: Entry, from: Run): boolean =>
@@ -391,10 +429,17 @@ const settleRole = (self: ClusterState, now: number, out: Array<Output>): void =
     self.role = role
     self.changed = true
   }
-  Replica.assume(self.replica, role, reign, now, out)
+  // whoever is to succeed follows the table like a replica, whatever its rank
+  const follows = role === "worker" && Succession.isFollowing(self.succession)
+  Replica.assume(self.replica, follows ? "replica" : role, reign, now, out)
   if (reign !== undefined && !Reign.equals(reign, self.registeredUnder)) {
+    const handed = reign.kind === "granted" && reign.predecessor !== undefined &&
+      reign.predecessor.epoch === self.registeredUnder?.epoch &&
+      reign.predecessor.bootId === self.registeredUnder.bootId
     self.registeredUnder = reign
     self.changed = true
+    // a master by grant has everything that was acknowledged
+    if (handed) return Registrations.redirect(self.registrations, now)
     const delay = role === "master" ? 0 : jitter(self, Registrations.renewWithin)
     Registrations.renew(self.registrations, now + delay)
   }
@@ -404,7 +449,7 @@ const settleRegistrations = (self: ClusterState, now: number, out: Array<Output>
   const { election, registrations } = self
   const { reign } = election
   const { master } = self.topology.assignment
-  if (reign === undefined || master === undefined) return
+  if (reign === undefined || master === undefined || !Succession.isOpen(self.succession)) return
   const to = { id: master.id, bootId: master.bootId }
   for (;;) {
     const entries = Registrations.take(registrations, to, now)

@@ -105,6 +105,17 @@ const obey = (
   if (State.isMaster(self) || wasMaster) out.push({ _tag: "Announce", to: State.others(self, topology), reign })
 }
 
+/** A reign by grant: this node's own when it was granted, or that which it granted. */
+export const grant = (
+  self: ElectionState,
+  topology: Topology.Topology,
+  reign: Reign.Reign,
+  now: number,
+  out: Array<Output>
+): void => {
+  if (Reign.isLower(self.reign, reign)) obey(self, topology, reign, "was handed over", now, out)
+}
+
 export const contacted = (self: ElectionState, now: number): void => {
   if (self.contacted) return
   self.contacted = true

@@ -73,6 +73,8 @@ export interface ElectionState {
   basis: Basis | undefined
   /** a master whose state was built anew reigns by a new epoch, so that everybody registers and subscribes again */
   renewing: boolean
+  /** a grant of this master is out: it claims nothing until the target is known to have it, to refuse it or to be gone */
+  granted: boolean
   notBefore: number
   contacted: boolean
   settleUntil: number
@@ -112,6 +114,7 @@ export const make = (options: {
     claimAt: undefined,
     basis: undefined,
     renewing: options.rebuilt === true && Reign.isHeldBy(options.reign, options.self),
+    granted: false,
     notBefore: options.now,
     contacted: !options.joining,
     settleUntil: options.now,

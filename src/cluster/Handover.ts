@@ -100,6 +100,16 @@ export const make = (self: Run, params: Params = defaults): Handover => ({
   over: undefined
 })
 
+/** After a defect: a grant that is out stays out, what could be aborted is. */
+export const restore = (former: Handover): Handover => {
+  const { phase } = former
+  if (phase._tag === "Committing" || phase._tag === "Reclaiming") return former
+  const over = phase._tag === "Following"
+    ? { reign: phase.reign, attempt: phase.attempt, accepted: false }
+    : former.over
+  return { ...former, phase: { _tag: "Idle" }, over }
+}
+
 // ---- events and outputs
 
 export type Event =

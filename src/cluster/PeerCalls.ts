@@ -53,7 +53,17 @@ const makeClients = () => Peers.clientsOf(ClusterRpc)
 /** The outputs that are messages to peers. */
 export type Message = Extract<
   Output,
-  { readonly _tag: "Announce" | "Contest" | "SendVerdict" | "Greet" | "AskSupport" | "SendRegister" | "SendReregister" }
+  {
+    readonly _tag:
+      | "Announce"
+      | "Contest"
+      | "SendVerdict"
+      | "Greet"
+      | "AskSupport"
+      | "SendRegister"
+      | "SendReregister"
+      | "SendHandover"
+  }
 >
 
 const messageTimeout = "1 second"
@@ -91,6 +101,10 @@ export const make = Effect.fnUntraced(function*(directory: Directory) {
     })
   const carryOut = (output: Message): Effect.Effect<void> => {
     switch (output._tag) {
+      case "SendHandover":
+        return Effect.ignore(
+          call(output.to, messageTimeout, (client) => client.ClusterHandover({ message: output.message }))
+        )
       case "Announce":
         return each(
           output.to,

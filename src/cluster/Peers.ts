@@ -197,7 +197,10 @@ const open = Effect.fnUntraced(function*(self: Self, key: string): Effect.fn.Ret
   }
 })
 
-const toKey = (peer: Peer): string => JSON.stringify([peer.id, peer.bootId, peer.rpc.host, peer.rpc.port])
+/** With the identity of the transport: when another key is used, calls move to a new connection, and the old one ends
+ * when it was idle. */
+const toKey = (peer: Peer, identity: string): string =>
+  JSON.stringify([peer.id, peer.bootId, peer.rpc.host, peer.rpc.port, identity])
 
 const fromKey = (key: string): Peer => {
   const [id, bootId, host, port] = JSON.parse(key) as [string, number, string, number]
@@ -208,6 +211,7 @@ export const layer = (self: Self): Layer.Layer<Peers, never, Transport> =>
   Layer.effect(
     Peers,
     Effect.gen(function*() {
+      const { identity = () => "" } = yield* Transport
       const connections: RcMap.RcMap<string, Connection, PeerUnavailable> = yield* RcMap.make({
         lookup: (key: string) =>
           Effect.tap(open(self, key), (connection) =>
@@ -219,7 +223,7 @@ export const layer = (self: Self): Layer.Layer<Peers, never, Transport> =>
       })
       const get = (key: string) => Effect.onError(RcMap.get(connections, key), () => RcMap.invalidate(connections, key)) // a failed dial is not kept
       const connect = Effect.fnUntraced(function*(peer: Peer) {
-        const key = toKey(peer)
+        const key = toKey(peer, identity())
         if (!(yield* RcMap.has(connections, key)) && [...(yield* RcMap.keys(connections))].length >= capacity) {
           return yield* new PeerUnavailable({ id: peer.id, reason: "Closed", detail: "too many connections" })
         }

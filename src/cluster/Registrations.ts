@@ -85,6 +85,13 @@ export const renew = (self: Registrations, at: number): void => {
   self.sendAt = self.unsent.size > 0 ? at : Number.POSITIVE_INFINITY
 }
 
+/** What is not acknowledged goes to the next master at once. */
+export const redirect = (self: Registrations, now: number): void => {
+  self.inFlight = undefined
+  self.retry = firstRetry
+  self.sendAt = self.unsent.size > 0 ? now : Number.POSITIVE_INFINITY
+}
+
 /** The entries to send to `to` now; none while a call is under way or nothing is due. */
 export const take = (self: Registrations, to: Run, now: number): ReadonlyArray<Entry> => {
   if (self.inFlight !== undefined || now < self.sendAt || self.unsent.size === 0) return []

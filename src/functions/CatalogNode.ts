@@ -11,6 +11,7 @@ import { Store, type StoreError } from "../cluster/Store.ts"
 import * as Bundles from "./Bundles.ts"
 import { CatalogLedger } from "./CatalogLedger.ts"
 import * as CatalogPeers from "./CatalogPeers.ts"
+import * as CatalogState from "./CatalogState.ts"
 import * as CatalogSync from "./CatalogSync.ts"
 import * as CatalogWriter from "./CatalogWriter.ts"
 
@@ -36,6 +37,11 @@ const open = Effect.gen(function*() {
   )
   const sync = CatalogSync.make({ cluster, peers, ledger, bundles })
   const writer = CatalogWriter.make({ cluster, peers, ledger, bundles, sync, digests, scope })
+  yield* cluster.takesPart({
+    name: "catalog",
+    close: Effect.map(writer.idle, () => CatalogState.digest(ledger.state)),
+    load: ({ from, mark }) => sync.load(from, mark)
+  })
   yield* Effect.forkScoped(sync.run)
   return CatalogNode.of({ ledger, bundles, sync, writer, peers })
 })

@@ -13,6 +13,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { ClusterManager } from "../cluster/ClusterManager.ts"
 import * as Reign from "../cluster/Reign.ts"
+import type { Run } from "../cluster/RoutingTable.ts"
 import type { Bundles } from "./Bundles.ts"
 import type { CatalogLedger } from "./CatalogLedger.ts"
 import * as CatalogMetrics from "./CatalogMetrics.ts"
@@ -31,6 +32,8 @@ const breadth = 16
 export interface CatalogSync {
   /** Pulls the records that a member has and this node has not. */
   readonly pull: (id: string) => Effect.Effect<void, CatalogPeers.Unreachable>
+  /** Gets all that a master has before it hands over to this node; `mark` is its digest when it was closed. */
+  readonly load: (from: Run, mark: string | undefined) => Effect.Effect<void, CatalogPeers.Unreachable>
   /** Completes when this node has what all reachable members have: only then may it write in `reign`. */
   readonly ready: (reign: Reign.Reign) => Effect.Effect<void>
   /** Tells every member; those it does not reach find out by comparing. */
@@ -138,6 +141,10 @@ export const make = (parts: Parts): CatalogSync => {
   const { cluster, ledger, peers } = parts
   const once = Semaphore.makeUnsafe(1)
   let readyFor: Reign.Reign | undefined
+  /** the closed master of which everything was loaded */
+  let loadedFrom: Run | undefined
+  const isHanded = ({ kind, predecessor }: Reign.Reign) =>
+    kind === "granted" && predecessor !== undefined && predecessor.bootId === loadedFrom?.bootId
   const offer = (change: CatalogState.FunctionRecord) =>
     Effect.flatMap(promote(parts, change), (taken) => {
       const record = ledger.get(change.name)
@@ -157,7 +164,14 @@ export const make = (parts: Parts): CatalogSync => {
       functions: ledger.state.visible
     }))
   })
-  const ready = (reign: Reign.Reign) => once.withPermit(prepareReign(reign))
+  const complete = (reign: Reign.Reign) => once.withPermit(prepareReign(reign))
+  // who was granted its reign has all that its predecessor acknowledged; it still asks everybody, meanwhile
+  const ready = (reign: Reign.Reign) =>
+    Effect.suspend(() => isHanded(reign) || Reign.equals(readyFor, reign) ? Effect.void : complete(reign))
+  const load = Effect.fnUntraced(function*(from: Run, mark: string | undefined) {
+    if (mark === undefined || mark !== CatalogState.digest(ledger.state)) yield* pull(parts, from.id)
+    if (mark !== undefined) loadedFrom = from
+  })
   const compare = Effect.gen(function*() {
     const others = CatalogPeers.others(yield* peers.view)
     if (others.length > 0) {
@@ -178,7 +192,7 @@ export const make = (parts: Parts): CatalogSync => {
     Stream.changesWith((a, b) => Reign.equals(a.reign, b.reign) && a.role === b.role),
     Stream.runForEach(({ reign, role }) => {
       if (reign === undefined) return Effect.void
-      return role === "master" ? ready(reign) : Effect.ignore(pull(parts, reign.id))
+      return role === "master" ? complete(reign) : Effect.ignore(pull(parts, reign.id))
     })
   )
   const supervised = <A>(name: string, loop: Effect.Effect<A>): Effect.Effect<never> =>
@@ -193,6 +207,7 @@ export const make = (parts: Parts): CatalogSync => {
   return {
     pull: (id) => pull(parts, id),
     ready,
+    load,
     spread: (records) => spread(parts, records),
     promote: offer,
     run: Effect.andThen(

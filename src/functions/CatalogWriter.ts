@@ -12,6 +12,7 @@ import * as Digest from "effect/crypto/Digest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
@@ -48,6 +49,8 @@ export interface CatalogWriter {
   }) => Effect.Effect<Manifest.Manifest, NotMaster | NotDurable | Invalid>
   readonly remove: (name: Manifest.FunctionName) => Effect.Effect<void, NotMaster | NotDurable | NotFound>
   /** A prepared change of an earlier reign, brought by its holder. */
+  /** Completes when no change is being made; whoever asks has closed the node to new ones (H1). */
+  readonly idle: Effect.Effect<void>
   readonly promote: (change: CatalogState.FunctionRecord) => Effect.Effect<void, NotMaster>
 }
 
@@ -208,12 +211,25 @@ const remove = Effect.fnUntraced(function*(parts: Parts, name: Manifest.Function
 
 export const make = (parts: Parts): CatalogWriter => {
   const one = Semaphore.makeUnsafe(1)
+  const { cluster } = parts
+  /** A change begins only while this master is open (H1); one whose turn comes when it is closed waits again. */
+  const turn = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | NotMaster> => {
+    const begun = Effect.flatMap(
+      cluster.isOpen,
+      (open) => open ? Effect.asSome(effect) : Effect.succeed(Option.none<A>())
+    )
+    return cluster.writable.pipe(
+      Effect.andThen(one.withPermit(begun)),
+      Effect.flatMap((done) => Option.isSome(done) ? Effect.succeed(done.value) : Effect.suspend(() => turn(effect)))
+    )
+  }
   /** A caller that goes away does not leave a change half written. */
-  const whole = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-    Effect.flatMap(Effect.forkIn(one.withPermit(effect), parts.scope), Fiber.join)
+  const whole = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | NotMaster> =>
+    Effect.flatMap(Effect.forkIn(turn(effect), parts.scope), Fiber.join)
   return {
     deploy: (options) => whole(deploy(parts, options)),
     remove: (name) => whole(remove(parts, name)),
-    promote: (change) => Effect.andThen(parts.cluster.mastership, one.withPermit(parts.sync.promote(change)))
+    promote: (change) => turn(parts.sync.promote(change)),
+    idle: one.withPermit(Effect.void)
   }
 }

@@ -16,13 +16,17 @@ const startAll = (sim: ControlSim, n: number): Array<string> => {
   return ids
 }
 
-/** One random fault that begins and ends. */
+/** One random fault that begins and ends, half of them in the middle of a handover. */
 const fault = (sim: ControlSim, ids: ReadonlyArray<string>): string => {
   const up = sim.running().map((node): string => node.id)
   const master = sim.commonReign()?.id
   const random = up[Math.floor(sim.draw() * up.length)] ?? "n1"
   const target = master !== undefined && up.includes(master) && sim.draw() < 0.5 ? master : random
   const others = ids.filter((id) => id !== target)
+  if (master !== undefined && sim.draw() < 0.5) {
+    sim.handover(master, others[Math.floor(sim.draw() * others.length)] ?? master)
+    sim.runFor(sim.draw() * 80)
+  }
   const kind = Math.floor(sim.draw() * 4)
   if (kind === 0) {
     sim.kill(target)

@@ -229,6 +229,13 @@ export class ControlSim {
     })
   }
 
+  /** Has a node that may be master hand over; how that ended, if it does. */
+  handover(from: string, to: string, done: (answer: ClusterMessage.Answer) => void = () => undefined): void {
+    const node = this.nodes.get(from)
+    if (node === undefined || !node.up) return
+    this.deliver(node, () => this.ask(node, { _tag: "HandoverAsked", ask: 0, to: Member.id(to) }, done))
+  }
+
   // ---- the network
 
   private latency(): number {
@@ -416,6 +423,21 @@ export class ControlSim {
             this.step(node, { _tag: "RegisterAnswered", to: output.to, live })
           }
         )
+      case "SendHandover":
+        return this.send(node, output.to, () => ({ _tag: "HandoverReceived", from: self, message: output.message }))
+      case "CloseParts":
+        return this.after(
+          this.draw() * 5,
+          () => this.deliver(node, () => this.step(node, { _tag: "PartsClosed", attempt: output.attempt, marks: {} }))
+        )
+      case "LoadParts": {
+        const { attempt, sealed } = output
+        return this.after(this.draw() * 5, () =>
+          this.deliver(
+            node,
+            () => this.step(node, { _tag: "PartsLoaded", attempt, sealed, failure: undefined })
+          ))
+      }
       case "SendReregister":
         return this.send(node, output.to, () => ({ _tag: "Reregister", from: self, reign: output.reign }))
       case "Reply": {

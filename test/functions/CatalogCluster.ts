@@ -75,6 +75,11 @@ const managerOf = (node: Node): ClusterManager["Service"] => {
     routes: Effect.succeed(0),
     routesOf: Effect.sync(() => node.warm),
     mastership,
+    writable: mastership,
+    isOpen: Effect.succeed(true),
+    handover: () => Effect.die("not scripted"),
+    retire: Effect.void,
+    takesPart: () => Effect.void,
     admit: (reign) =>
       Effect.flatMap(view, (known) =>
         known.reign !== undefined && Reign.isLower(reign, known.reign)
