@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { IncomingMessage, RequestOptions } from "node:http"
+import { Credentials } from "./Credentials.ts"
 import { CommandError, UsageError } from "./Failure.ts"
 
 export const defaultServer = "http://127.0.0.1:8080"
@@ -48,8 +49,11 @@ const replyBytes = 64 * 1024 * 1024
 /** The head of a reply; the body is in the message. Interruption closes the connection. */
 export const open = (server: URL, request: Request): Effect.Effect<IncomingMessage, CommandError> =>
   Effect.flatMap(
-    Effect.promise(() => server.protocol === "https:" ? import("node:https") : import("node:http")),
-    (http) =>
+    Effect.all([
+      Effect.promise(() => server.protocol === "https:" ? import("node:https") : import("node:http")),
+      Credentials
+    ]),
+    ([http, token]) =>
       Effect.callback<IncomingMessage, CommandError>((resume) => {
         const body = typeof request.body === "string" ? new TextEncoder().encode(request.body) : request.body
         const options: RequestOptions = {
@@ -60,6 +64,7 @@ export const open = (server: URL, request: Request): Effect.Effect<IncomingMessa
               "content-type": request.contentType ?? "application/octet-stream",
               "content-length": String(body.byteLength)
             }),
+            ...(token !== undefined && request.path.startsWith("/system/") ? { authorization: `Bearer ${token}` } : {}),
             ...request.headers
           }
         }

@@ -13,6 +13,7 @@ import * as fs from "node:fs/promises"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
+import { format, type Secret } from "../membership/ClusterKey.ts"
 import * as Client from "./Client.ts"
 import * as Deploy from "./Deploy.ts"
 import * as DevEntry from "./DevEntry.ts"
@@ -20,12 +21,13 @@ import * as DevProcess from "./DevProcess.ts"
 import * as DevScreen from "./DevScreen.ts"
 import type * as DevView from "./DevView.ts"
 import { CommandError, UsageError } from "./Failure.ts"
+import * as KeyOption from "./KeyOption.ts"
 import * as NodeSettings from "./NodeSettings.ts"
 import * as Query from "./Query.ts"
 import * as Report from "./Report.ts"
 import { type Ready, Session } from "./Session.ts"
 
-export interface DevFlags {
+export interface DevFlags extends KeyOption.Flags {
   readonly files: ReadonlyArray<string>
   readonly nodes: string | undefined
   readonly port: string | undefined
@@ -75,7 +77,10 @@ const optionsOf = (flags: DevFlags) =>
         message: `--log-level: "${flags.logLevel}" is none of ${NodeSettings.logLevels.join(", ")}`
       })
     }
-    return { count, port, insist: flags.port !== undefined, logLevel }
+    const { env, forget } = yield* Session
+    const keys = yield* KeyOption.read(flags, env)
+    yield* forget(["SHOAL_KEY"], flags.key !== undefined)
+    return { count, port, insist: flags.port !== undefined, logLevel, key: keys[0] }
   })
 
 const whole = (flag: string, text: string, least: number, most: number): Effect.Effect<number, UsageError> => {
@@ -113,6 +118,7 @@ interface StartOptions {
   /** The first port was asked for: it is an error when it is in use. */
   readonly insist: boolean
   readonly logLevel: string
+  readonly key: Secret | undefined
   readonly folder: string
   readonly screen: DevScreen.DevScreen
 }
@@ -143,7 +149,7 @@ const startNodes = (options: StartOptions) =>
           ...join.flatMap((seed) => ["--join", seed])
         ]
         const process = yield* Effect.uninterruptible(Effect.tap(
-          DevProcess.start({ name, entry, args, env: withoutSettings(session.env) }),
+          DevProcess.start({ name, entry, args, env: environment(session.env, options.key) }),
           (process) => Effect.sync(() => processes.push(process))
         ))
         const ready = yield* Effect.timeoutOrElse(process.ready, {
@@ -164,9 +170,11 @@ const startNodes = (options: StartOptions) =>
     return [first, ...(yield* Effect.all(others, { concurrency: "unbounded" }))]
   })
 
-/** A variable such as SHOAL_NAME is meant for one node and would reach all. */
-const withoutSettings = (env: Readonly<Record<string, string | undefined>>) =>
-  Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith("SHOAL_")))
+/** A variable such as SHOAL_NAME is meant for one node and would reach all. The key goes where nobody else sees it. */
+const environment = (env: Readonly<Record<string, string | undefined>>, key: Secret | undefined) => ({
+  ...Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith("SHOAL_"))),
+  ...(key === undefined ? {} : { SHOAL_KEY: format(key) })
+})
 
 const httpPorts = ({ count, insist, port }: StartOptions): Effect.Effect<ReadonlyArray<number>, CommandError> =>
   Effect.gen(function*() {

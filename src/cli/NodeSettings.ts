@@ -137,6 +137,8 @@ export interface File {
 export interface Input {
   readonly flags: Flags
   readonly file?: File | undefined
+  /** There is a cluster key: addresses that other machines reach may be used. */
+  readonly keyed?: boolean
   readonly env: Readonly<Record<string, string | undefined>>
   readonly hostname: string
   readonly home: string
@@ -178,6 +180,9 @@ export const resolve = (input: Input): Result.Result<UpConfig, string> =>
 const FileValues = Schema.Record(Schema.String, Schema.Union([Schema.String, Schema.Array(Schema.String)]))
 const FileText = Schema.fromJsonString(FileValues)
 
+/** Judged in `KeyOption`. */
+const keySettings = new Set(["key", "key-file"])
+
 /** Reads the text of a configuration file: a JSON object of flags without their dashes, lists for repeatable ones. */
 export const parseFile = (path: string, text: string): Result.Result<File, string> => {
   const values = Schema.decodeResult(FileText)(text)
@@ -188,6 +193,7 @@ export const parseFile = (path: string, text: string): Result.Result<File, strin
   }
   for (const [name, value] of Object.entries(values.success)) {
     const setting: Setting | undefined = Object.values(settings).find(({ flag }) => flag === name)
+    if (keySettings.has(name)) continue
     if (setting === undefined) return Result.fail(`${path}: there is no setting "${name}"`)
     if (typeof value !== "string" && setting.repeated !== true) return Result.fail(`${path}: ${name} takes one value`)
   }
@@ -223,10 +229,10 @@ const endpoint = (given: Given): Result.Result<Endpoint.Endpoint, string> =>
 const listener = (input: Input, key: "bind" | "http" | "rpc" | "data", fallback: string) => {
   const given = single(input, key) ?? { text: fallback, from: `--${settings[key].flag}` }
   return Result.flatMap(endpoint(given), (at): Result.Result<Endpoint.Endpoint, string> => {
-    if (!Endpoint.isLoopback(at.host)) {
+    if (!Endpoint.isLoopback(at.host) && input.keyed !== true) {
       return Result.fail(
-        `${given.from}: ${at.host} can be reached from other machines; that needs a cluster key, which this version ` +
-          "does not have, so only loopback addresses are accepted, such as " +
+        `${given.from}: ${at.host} can be reached from other machines; that needs a cluster key: make one with ` +
+          "`shoal key generate` and give it with --key-file or SHOAL_KEY, or use a loopback address such as " +
           Endpoint.format({ ...at, host: "127.0.0.1" })
       )
     }

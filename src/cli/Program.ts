@@ -37,6 +37,11 @@ export const run = (options: Options): void => {
     version: manifest.version,
     entry: options.entry,
     env: process.env,
+    forget: (variables, inArguments) =>
+      Effect.sync(() => {
+        for (const name of variables) Reflect.deleteProperty(process.env, name)
+        if (inArguments) process.title = "shoal"
+      }),
     hostname: hostname(),
     home: homedir(),
     terminal: {

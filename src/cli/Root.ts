@@ -2,13 +2,23 @@
  *
  * Boundary: declares names, flags and help; what a command does is in the file it names. */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { Argument, Command, Flag, text, texts, toggle } from "./Cli.ts"
+import { authorized } from "./Credentials.ts"
+import * as KeyOption from "./KeyOption.ts"
 import { settings } from "./NodeSettings.ts"
 
 const lazily = <M, A, E, R>(
   load: () => Promise<M>,
   use: (module: M) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> => Effect.flatMap(Effect.promise(load), use)
+
+/** A command that speaks to a node, with the token of the key it was given. */
+const asClient = <M, A, E, R>(
+  flags: KeyOption.Flags,
+  load: () => Promise<M>,
+  use: (module: M) => Effect.Effect<A, E, R>
+) => authorized(flags, lazily(load, use))
 
 const client = {
   server: text({
@@ -18,6 +28,8 @@ const client = {
     default: "http://127.0.0.1:8080",
     env: "SHOAL_SERVER"
   }),
+  key: text(KeyOption.key),
+  keyFile: text(KeyOption.keyFile),
   json: toggle("json", "Print JSON for machines")
 }
 
@@ -34,6 +46,8 @@ const up = Command.make("up", {
   tag: texts(settings.tag),
   release: text(settings.release),
   label: text(settings.label),
+  key: text(KeyOption.key),
+  keyFile: text(KeyOption.keyFile),
   logLevel: text(settings.logLevel),
   config: text({
     flag: "config",
@@ -54,12 +68,20 @@ const up = Command.make("up", {
   ])
 )
 
-const members = Command.make("members", client, (flags) => lazily(() => import("./Query.ts"), (_) => _.members(flags)))
+const members = Command.make(
+  "members",
+  client,
+  (flags) => asClient(flags, () => import("./Query.ts"), (_) => _.members(flags))
+)
   .pipe(
     Command.withDescription("List the members of the cluster, with role and status")
   )
 
-const status = Command.make("status", client, (flags) => lazily(() => import("./Query.ts"), (_) => _.status(flags)))
+const status = Command.make(
+  "status",
+  client,
+  (flags) => asClient(flags, () => import("./Query.ts"), (_) => _.status(flags))
+)
   .pipe(
     Command.withDescription("Show who is master and how the cluster looks from one node")
   )
@@ -67,7 +89,7 @@ const status = Command.make("status", client, (flags) => lazily(() => import("./
 const functions = Command.make(
   "functions",
   client,
-  (flags) => lazily(() => import("./Query.ts"), (_) => _.functions(flags))
+  (flags) => asClient(flags, () => import("./Query.ts"), (_) => _.functions(flags))
 ).pipe(Command.withDescription("List the functions and where they are warm"))
 
 const deploy = Command.make("deploy", {
@@ -84,7 +106,7 @@ const deploy = Command.make("deploy", {
   concurrency: text({ flag: "concurrency", metavar: "N", description: "Calls at a time per instance", default: "100" }),
   instances: text({ flag: "instances", metavar: "N", description: "Instances per node", default: "4" }),
   ...client
-}, (flags) => lazily(() => import("./Deploy.ts"), (_) => _.deploy(flags))).pipe(
+}, (flags) => asClient(flags, () => import("./Deploy.ts"), (_) => _.deploy(flags))).pipe(
   Command.withDescription("Bundle a function and give it to the cluster"),
   Command.withExamples([{ command: "shoal deploy hello.ts", description: "Then call /function/hello on any node" }])
 )
@@ -92,7 +114,7 @@ const deploy = Command.make("deploy", {
 const remove = Command.make("remove", {
   name: Argument.String("name").pipe(Argument.withDescription("Name of the function")),
   ...client
-}, (flags) => lazily(() => import("./Deploy.ts"), (_) => _.remove(flags))).pipe(
+}, (flags) => asClient(flags, () => import("./Deploy.ts"), (_) => _.remove(flags))).pipe(
   Command.withDescription("Remove a function and all its versions")
 )
 
@@ -107,8 +129,61 @@ const invoke = Command.make("invoke", {
   Command.withExamples([{ command: "shoal invoke hello --data '{\"name\":\"Ada\"}'" }])
 )
 
-const leave = Command.make("leave", client, (flags) => lazily(() => import("./Deploy.ts"), (_) => _.leave(flags))).pipe(
+const leave = Command.make(
+  "leave",
+  client,
+  (flags) => asClient(flags, () => import("./Deploy.ts"), (_) => _.leave(flags))
+).pipe(
   Command.withDescription("Ask a node to leave the cluster and end")
+)
+
+const keyGenerate = Command.make("generate", {
+  bits: text({ flag: "bits", metavar: "128|192|256", description: "Strength of the key", default: "256" }),
+  out: text({ flag: "out", metavar: "FILE", description: "Write it to a new file instead of stdout" })
+}, (flags) => lazily(() => import("./Key.ts"), (_) => _.generate(flags))).pipe(
+  Command.withDescription("Make a new key"),
+  Command.withExamples([{ command: "shoal key generate --out cluster.key" }])
+)
+
+const keyList = Command.make(
+  "list",
+  client,
+  (flags) => asClient(flags, () => import("./Key.ts"), (_) => _.list(flags))
+).pipe(Command.withDescription("Show the fingerprints of all keys, and how many members have and use them"))
+
+const keyInstall = Command.make("install", {
+  newKey: Argument.String("key").pipe(
+    Argument.withDescription("The new key; better in a file, with --from"),
+    Argument.optional,
+    Argument.map(Option.getOrUndefined)
+  ),
+  from: text({ flag: "from", metavar: "FILE", description: "File with the new key" }),
+  ...client
+}, (flags) => asClient(flags, () => import("./Key.ts"), (_) => _.install(flags))).pipe(
+  Command.withDescription("Give a key to all members; it opens what is sealed with it")
+)
+
+const keyStep = {
+  id: Argument.String("id").pipe(Argument.withDescription("Fingerprint of the key, as `shoal key list` shows it")),
+  force: toggle("force", "Also when that parts the cluster from members that are not ready"),
+  ...client
+}
+
+const keyUse = Command.make(
+  "use",
+  keyStep,
+  (flags) => asClient(flags, () => import("./Key.ts"), (_) => _.use(flags))
+).pipe(Command.withDescription("Let all members seal with an installed key"))
+
+const keyRemove = Command.make(
+  "remove",
+  keyStep,
+  (flags) => asClient(flags, () => import("./Key.ts"), (_) => _.remove(flags))
+).pipe(Command.withDescription("Let all members forget a key; connections that were opened with it end"))
+
+const key = Command.make("key").pipe(
+  Command.withDescription("Make and exchange the keys of the cluster"),
+  Command.withSubcommands([keyGenerate, keyList, keyInstall, keyUse, keyRemove])
 )
 
 const dev = Command.make("dev", {
@@ -131,6 +206,8 @@ const dev = Command.make("dev", {
     description: "Least severe log line of the nodes on stderr",
     default: "warn"
   }),
+  key: text(KeyOption.key),
+  keyFile: text(KeyOption.keyFile),
   json: toggle("json", "Print one JSON object per change")
 }, (flags) => lazily(() => import("./Dev.ts"), ({ dev }) => dev(flags))).pipe(
   Command.withDescription("Run a local cluster of real processes, with functions, until Ctrl-C"),
@@ -139,5 +216,5 @@ const dev = Command.make("dev", {
 
 export const command = Command.make("shoal").pipe(
   Command.withDescription("SWIM membership and a function engine without a database"),
-  Command.withSubcommands([up, dev, members, status, functions, deploy, remove, invoke, leave])
+  Command.withSubcommands([up, dev, members, status, functions, deploy, remove, invoke, leave, key])
 )

@@ -36,6 +36,8 @@ export class Session extends Context.Service<Session, {
   /** The file this program was started from: `shoal dev` starts its nodes from it. */
   readonly entry: string
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Takes secrets out of the environment and, when one was among the arguments, hides those from process lists. */
+  readonly forget: (variables: ReadonlyArray<string>, inArguments: boolean) => Effect.Effect<void>
   readonly hostname: string
   readonly home: string
   readonly terminal: {

@@ -11,10 +11,11 @@ import * as References from "effect/References"
 import * as Result from "effect/Result"
 import { readFile } from "node:fs/promises"
 import { CommandError, UsageError } from "./Failure.ts"
+import * as KeyOption from "./KeyOption.ts"
 import * as NodeSettings from "./NodeSettings.ts"
 import { type Ready, Session } from "./Session.ts"
 
-export interface UpFlags extends NodeSettings.Flags {
+export interface UpFlags extends NodeSettings.Flags, KeyOption.Flags {
   readonly config: string | undefined
   readonly json: boolean
   readonly dieWithParent: boolean
@@ -39,9 +40,11 @@ export const up = Effect.fn("Up.up")(function*(flags: UpFlags) {
   const session = yield* Session
   const { env, home, hostname, version } = session
   const file = yield* configuration(flags.config ?? env["SHOAL_CONFIG"])
-  const resolved = NodeSettings.resolve({ flags, env, file, hostname, home, version })
+  const keys = yield* KeyOption.read(flags, env, file?.values)
+  const resolved = NodeSettings.resolve({ flags, env, file, hostname, home, version, keyed: keys.length > 0 })
   if (Result.isFailure(resolved)) return yield* new UsageError({ message: resolved.failure })
-  const config = resolved.success
+  const config = { ...resolved.success, keys }
+  yield* session.forget(["SHOAL_KEY"], flags.key !== undefined)
   const node = yield* session.loadNode
   yield* session.serving
   const fork = Effect.runForkWith(yield* Effect.context<never>())

@@ -96,6 +96,8 @@ export interface Listener {
 export class Transport extends Context.Service<Transport, {
   /** Streams are only opened between holders of a key of the cluster, and are encrypted. Default: they are not. */
   readonly secured?: boolean
+  /** Changes when streams should be opened anew, because another key is used now; those that are open go on. */
+  readonly identity?: () => string
   /** Binds a datagram socket; port 0 asks for a free one. */
   readonly datagrams: (bind: Address) => Effect.Effect<Datagrams, TransportError, Scope.Scope>
   /** Listens for streams; port 0 asks for a free one. */

@@ -144,6 +144,6 @@ const dial = (tcp: Tcp.Tcp): Transport["Service"]["dial"] => (to, options) => {
 
 /** The transport on these connections. */
 export const make = (tcp: Tcp.Tcp): Transport["Service"] =>
-  Transport.of({ secured: tcp !== Tcp.plain, datagrams, listen: listen(tcp), dial: dial(tcp) })
+  Transport.of({ secured: tcp !== Tcp.plain, identity: tcp.identity, datagrams, listen: listen(tcp), dial: dial(tcp) })
 
 export const layer: Layer.Layer<Transport> = Layer.succeed(Transport, make(Tcp.plain))

@@ -1,8 +1,9 @@
 /** Byte connections of a node: plain TCP without a cluster key, TLS 1.3 with one.
  *
  * Job: makes servers and connections that behave alike. With a keyring both sides prove that they hold a key of the
- * ring by a pre-shared key derived from it; its fingerprint is the identity in the handshake. The caller uses the first
- * key, the called one takes any; when a key is removed, the connections that were opened with it end.
+ * ring by a pre-shared key derived from it; its fingerprint is the identity in the handshake. The caller uses the key
+ * that seals, the called one takes any. When a key is removed nothing more is opened with it, and the connections that
+ * were end `lingerMs` later, so that answers on their way (also to the removal itself) arrive.
  * Boundary: who the peer is (member, label) is told by the hello that follows. There are no certificates: a server that
  * has one is a stranger. Session tickets are off, or a removed key would live on in them. */
 import * as Redacted from "effect/Redacted"
@@ -18,11 +19,14 @@ export interface Tcp {
   readonly createServer: (onConnection: (socket: Net.Socket) => void) => Net.Server
   /** A connection being opened; writes wait until it may be used, which `onOpen` tells. */
   readonly connect: (to: Address, onOpen?: () => void) => Net.Socket
+  /** The key that connections are opened with now: those of another one should be replaced when they are idle. */
+  readonly identity: () => string
 }
 
 export const plain: Tcp = {
   createServer: (onConnection) => Net.createServer({ noDelay: true }, onConnection),
-  connect: ({ host, port }, onOpen) => Net.connect({ host, port, noDelay: true }, onOpen)
+  connect: ({ host, port }, onOpen) => Net.connect({ host, port, noDelay: true }, onOpen),
+  identity: () => ""
 }
 
 /** A stranger that was turned away. */
@@ -32,6 +36,7 @@ export interface Refused {
 }
 
 const handshakeTimeout = 3000
+export const lingerMs = 5000
 
 /** The only cipher suite whose hash fits keys that come from outside (RFC 8446, 4.2.11). */
 const common = {
@@ -43,11 +48,17 @@ const common = {
 export const secured = (options: {
   readonly ring: Ring
   readonly onRefused: (refused: Refused) => void
+  readonly lingerMs?: number
 }): Tcp => {
   const { onRefused, ring } = options
   const open = new Identities()
-  ring.onRemoved((id) => open.close(id))
+  ring.onRemoved((id) => {
+    setTimeout(() => {
+      if (ring.get(id) === undefined) open.close(id)
+    }, options.lingerMs ?? lingerMs).unref()
+  })
   return {
+    identity: () => ring.primary().id,
     createServer: (onConnection) => {
       const asked = new WeakMap<Tls.TLSSocket, { readonly id: string; readonly known: boolean }>()
       const server = Tls.createServer({

@@ -29,6 +29,8 @@ export class Node {
   readonly dataDir: string
   readonly process: ChildProcess
   readonly agent = new Http.Agent({ keepAlive: true, maxSockets: 64 })
+  /** sent with every call */
+  headers: Record<string, string> = {}
   http = ""
   gossip = ""
   stdout = ""
@@ -67,7 +69,8 @@ export class Node {
       readonly timeoutMs?: number
     } = {}
   ): Promise<Answer> {
-    return request(`${this.http}${path}`, { ...options, agent: this.agent })
+    const headers = { ...this.headers, ...options.headers }
+    return request(`${this.http}${path}`, { ...options, headers, agent: this.agent })
   }
 
   async json<A>(path: string): Promise<A> {
@@ -159,20 +162,29 @@ export interface Status {
   readonly routes: number
 }
 
+export interface StartOptions {
+  readonly args?: ReadonlyArray<string>
+  /** Where all nodes listen; default 127.0.0.1. */
+  readonly host?: string
+  readonly env?: Readonly<Record<string, string>>
+  /** Sent with every call. */
+  readonly headers?: Record<string, string>
+}
+
 export class LocalCluster {
   readonly nodes: Array<Node> = []
   readonly folder: string
-  private readonly extra: ReadonlyArray<string>
+  private readonly options: StartOptions
 
-  private constructor(folder: string, extra: ReadonlyArray<string>) {
+  private constructor(folder: string, options: StartOptions) {
     this.folder = folder
-    this.extra = extra
+    this.options = options
   }
 
   /** Starts `size` nodes n1...; the first is the seed of the others. Ready when all see all and one master. */
-  static async start(size: number, options: { readonly args?: ReadonlyArray<string> } = {}): Promise<LocalCluster> {
+  static async start(size: number, options: StartOptions = {}): Promise<LocalCluster> {
     const folder = await mkdtemp(Path.join(Os.tmpdir(), "shoal-test-"))
-    const cluster = new LocalCluster(folder, options.args ?? [])
+    const cluster = new LocalCluster(folder, options)
     try {
       await cluster.add("n1")
       await Promise.all(Array.from({ length: size - 1 }, (_, i) => cluster.add(`n${i + 2}`)))
@@ -187,8 +199,16 @@ export class LocalCluster {
   /** Starts one more node (or a stopped one again, on its folder). */
   async add(
     name: string,
-    options: { readonly join?: ReadonlyArray<string>; readonly bind?: string } = {}
+    options: {
+      readonly join?: ReadonlyArray<string>
+      readonly bind?: string
+      readonly host?: string
+      readonly args?: ReadonlyArray<string>
+      readonly env?: Readonly<Record<string, string>>
+    } = {}
   ): Promise<Node> {
+    const { args: extra = [], env, headers = {} } = this.options
+    const host = options.host ?? this.options.host ?? "127.0.0.1"
     const dataDir = Path.join(this.folder, name)
     const join = options.join ?? this.alive.slice(0, 2).map((node) => node.gossip)
     const args = [
@@ -197,19 +217,23 @@ export class LocalCluster {
       "--name",
       name,
       "--bind",
-      options.bind ?? "127.0.0.1:0",
+      options.bind ?? `${host}:0`,
       "--http",
-      "127.0.0.1:0",
+      `${host}:0`,
       "--rpc",
-      "127.0.0.1:0",
+      `${host}:0`,
+      "--data",
+      `${host}:0`,
       "--data-dir",
       dataDir
     ]
     for (const seed of join) args.push("--join", seed)
-    const child = spawn(process.execPath, [entry, ...args, ...this.extra], {
+    const child = spawn(process.execPath, [entry, ...args, ...extra, ...options.args ?? []], {
+      env: { ...process.env, ...env, ...options.env },
       stdio: ["ignore", "pipe", "pipe"]
     })
     const node = new Node(name, dataDir, child)
+    node.headers = headers
     this.nodes.push(node)
     await waitUntil(`${name} ready`, async () => {
       if (!node.alive) throw new Error(`${name} exited with ${node.exit}: ${node.stderr}`)

@@ -22,7 +22,7 @@ const node = Effect.fnUntraced(function*(...fills: ReadonlyArray<number>) {
   const made = yield* Keyring.make({ given: fills.map(secret), saved: undefined, save: () => Effect.void })
   if (made === undefined) return assert.fail("no ring")
   const refused: Array<string> = []
-  const tcp = Tcp.secured({ ring: made.keyring.ring, onRefused: ({ reason }) => refused.push(reason) })
+  const tcp = Tcp.secured({ ring: made.keyring.ring, lingerMs: 0, onRefused: ({ reason }) => refused.push(reason) })
   return { keyring: made.keyring, tcp, refused }
 })
 

@@ -39,6 +39,10 @@ class Peer {
   skippedUntil = 0
   usedAt = 0
   connection: DataSocket.DataSocket | undefined
+  /** the key of the connection */
+  identity = ""
+  /** connections of a key that is used no longer, until their calls have ended */
+  readonly retired = new Set<DataSocket.DataSocket>()
   waiting: Array<Waiting> = []
 
   constructor(member: Link.Member) {
@@ -111,6 +115,7 @@ export class PeerPool {
     const peer = this.#peers.get(node.id)
     if (peer === undefined || this.#closed) return opened(undefined)
     peer.usedAt = this.#options.now()
+    if (peer.connection?.ready === true && peer.identity !== this.#options.tcp.identity()) this.#retire(peer)
     const { connection } = peer
     if (connection?.ready === true) return opened(connection.mux.open(head))
     if (peer.waiting.length >= maxWaiting) return opened(undefined)
@@ -121,6 +126,7 @@ export class PeerPool {
   sweep(now: number): void {
     for (const peer of this.#peers.values()) {
       const { connection } = peer
+      for (const retired of peer.retired) if (retired.mux.inflight === 0) retired.close()
       if (connection?.ready !== true || connection.mux.inflight > 0) continue
       if (now - peer.usedAt >= this.#options.idleMs) this.#drop(peer)
     }
@@ -133,11 +139,19 @@ export class PeerPool {
 
   #drop(peer: Peer): void {
     peer.connection?.close()
+    for (const retired of peer.retired) retired.close()
+  }
+
+  /** Lets a connection finish what it carries, and take nothing new. */
+  #retire(peer: Peer): void {
+    if (peer.connection !== undefined) peer.retired.add(peer.connection)
+    peer.connection = undefined
   }
 
   #connect(peer: Peer): void {
     const address = peer.member.data === undefined ? undefined : parseAddress(peer.member.data)
     if (address === undefined) return this.#unreachable(peer, this.#options.skipMs)
+    peer.identity = this.#options.tcp.identity()
     const socket = this.#options.tcp.connect(address)
     const connection: DataSocket.DataSocket = new DataSocket.DataSocket({
       socket,
@@ -153,6 +167,7 @@ export class PeerPool {
       },
       onClosed: ({ broken, local }) => {
         if (broken !== undefined) this.#options.metrics.reject(broken)
+        if (peer.retired.delete(connection)) return // the one that replaced it tells whether the node can be reached
         if (peer.connection === connection) peer.connection = undefined
         this.#unreachable(peer, local ? 0 : this.#options.skipMs)
       }
