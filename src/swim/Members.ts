@@ -18,6 +18,8 @@ export interface Members {
   order: Uint32Array
   active: number
   cursor: number
+  /** Probes of this round; more than `cursor` when members that were probed in it have gone. */
+  made: number
   size: number
   /** Grows with every change. */
   version: number
@@ -46,6 +48,7 @@ export const make = (options: {
     order: new Uint32Array(capacity),
     active: 0,
     cursor: 0,
+    made: 0,
     size: 0,
     version: 0,
     sum: 0,
@@ -122,11 +125,13 @@ export const forEach = (self: Members, f: (row: number) => void): void => {
   }
 }
 
-/** A new active row takes a random place: before the cursor it waits for the next round. */
+/** A new active row takes a random place: before the cursor it waits for the next round, and so it does when one that
+ * was probed has gone. Otherwise a round could have more probes than there ever were members (M3). */
 const activate = (self: Members, row: number, random: Prng.Prng): void => {
-  const place = Prng.below(random, self.active + 1)
+  const waits = self.made > self.cursor
+  const place = waits ? self.cursor : Prng.below(random, self.active + 1)
   const { order } = self
-  if (place < self.cursor) {
+  if (waits || place < self.cursor) {
     order[self.active] = order[self.cursor] ?? 0
     order[self.cursor] = order[place] ?? 0
     order[place] = row
@@ -211,7 +216,10 @@ export const remove = (self: Members, row: number): void => {
 /** The next member to probe: every active one once per round, in an order shuffled anew each round. */
 export const nextProbe = (self: Members, random: Prng.Prng): number => {
   if (self.active === 0) return -1
-  if (self.cursor >= self.active) self.cursor = 0
+  if (self.cursor >= self.active) {
+    self.cursor = 0
+    self.made = 0
+  }
   // Shuffling lazily, one step of Fisher and Yates per probe.
   const { order } = self
   const place = self.cursor + Prng.below(random, self.active - self.cursor)
@@ -219,6 +227,7 @@ export const nextProbe = (self: Members, random: Prng.Prng): number => {
   order[place] = order[self.cursor] ?? 0
   order[self.cursor] = row
   self.cursor++
+  self.made++
   return row
 }
 

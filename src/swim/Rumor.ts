@@ -45,21 +45,28 @@ export const announce = (core: Core.Core): void => {
   Spread.update(core, core.self.id, Core.selfAlive(core))
 }
 
+/** Our start moves behind that of a run of our name that is over. */
+const outrank = (core: Core.Core, other: Member.Member): void => {
+  if (isFuture(core, other.startedAt)) return Core.reject(core, "start-in-the-future")
+  core.self = { ...core.self, startedAt: other.startedAt + 1 }
+  core.incarnation++
+  if (core.announced) announce(core)
+}
+
 /** Our name under another run: an older living one elsewhere wins; a younger one is told about us. */
 const otherSelf = (core: Core.Core, other: Member.Member, from: Member.Address | undefined): void => {
   const older = Member.compareRun(other, core.self) < 0
   if (!Member.isActive(other.status)) {
     // A later run of our name has died: we are passed by until our start is above its.
     if (older || core.status === "left") return
-    core.self = { ...core.self, startedAt: other.startedAt + 1 }
-    core.incarnation++
-    announce(core)
+    outrank(core, other)
     if (from !== undefined) Core.reply(core, Core.selfAlive(core))
     return
   }
   if (Member.sameAddress(other.address, core.self.address)) {
-    // Our own earlier run, not yet known to be over.
-    if (from !== undefined && older) Core.reply(core, Core.selfAlive(core))
+    // Our own earlier run, not yet known to be over. Dated later than ours (a clock was set back) it would stay for ever.
+    if (!older && core.status !== "left") outrank(core, other)
+    if (from !== undefined) Core.reply(core, Core.selfAlive(core))
     return
   }
   if (older) {

@@ -88,6 +88,26 @@ describe("Members", () => {
     }
   })
 
+  it("never makes a round longer than there were members at once, though the same ones go and come back (M3)", () => {
+    for (let seed = 1; seed <= 200; seed++) {
+      const random = Prng.make(seed)
+      const table = Members.make({ now: 0 })
+      for (let i = 0; i < 6; i++) put(table, random, i)
+      const waited = new Map<number, number>()
+      for (let period = 0; period < 300; period++) {
+        // Number 0 stays, one of the others is away for a moment.
+        const index = 1 + Prng.below(random, 5)
+        put(table, random, index, "dead", 2 * period + 1)
+        put(table, random, index, "alive", 2 * period + 2)
+        const probed = Members.nextProbe(table, random)
+        const row = Members.find(table, id(0))
+        const periods = (waited.get(row) ?? 0) + 1
+        waited.set(row, row === probed ? 0 : periods)
+        assert.isAtMost(periods, 11, `seed ${seed}`)
+      }
+    }
+  })
+
   it("samples distinct active rows that are accepted", () => {
     const table = Members.make({ now: 0 })
     const random = Prng.make(3)

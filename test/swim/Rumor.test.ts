@@ -121,6 +121,20 @@ describe("Rumor", () => {
     assert.strictEqual(Swim.member(machine.swim, id(1))?.bootId, 5)
   })
 
+  it("takes over from its own earlier run, also when a clock set back has dated that one later", () => {
+    for (const startedAt of [start - 5, start, start + 5]) {
+      const machine = among(1)
+      machine.receive(1, self(3, { bootId: 7, startedAt }))
+      const said = machine.sentOf("Alive").find(({ to }) => to.host === address(1).host)?.message
+      assert.isTrue(said?._tag === "Alive" && Member.compareRun(said, { startedAt, bootId: 7 }) > 0)
+      assert.lengthOf(machine.eventsOf("NameConflict"), 0)
+    }
+    const machine = among(1)
+    machine.receive(1, self(0, { bootId: 7, startedAt: start + 10 * 86_400_000 }))
+    assert.deepStrictEqual(machine.rejected, ["start-in-the-future"])
+    assert.strictEqual(machine.swim.self.startedAt, start)
+  })
+
   it("hears of a name conflict when an older node elsewhere bears its name, and not otherwise", () => {
     const other = { bootId: 7, address: address(9) }
     const conflicts = (message: Message.Alive): number => {
