@@ -115,7 +115,7 @@ describe("a node in trouble", () => {
       if (address === undefined) continue
       const [at = "", tcp = "0"] = address.split(":")
       const socket = Net.connect(Number(tcp), at)
-      socket.on("error", () => {})
+      socket.on("error", () => {}).resume()
       socket.end(Buffer.alloc(5000, 0x99))
       await new Promise((resolve) => socket.once("close", resolve))
     }
