@@ -114,6 +114,12 @@ export const settings = {
     description: "Name of the cluster; nodes with another label are refused",
     default: "shoal"
   },
+  membersFile: {
+    flag: "members-file",
+    env: "SHOAL_MEMBERS_FILE",
+    metavar: "FILE",
+    description: "Keep the members in this file, as JSON, always current and whole"
+  },
   logLevel: {
     flag: "log-level",
     env: "SHOAL_LOG_LEVEL",
@@ -160,6 +166,7 @@ export const resolve = (input: Input): Result.Result<UpConfig, string> =>
     const tags = yield* tagsOf(input)
     const release = yield* word(input, "release", input.version)
     const label = yield* word(input, "label", "shoal")
+    const membersFile = yield* path(input, "membersFile")
     return {
       name,
       bind,
@@ -173,6 +180,7 @@ export const resolve = (input: Input): Result.Result<UpConfig, string> =>
       tags,
       release,
       label,
+      ...(membersFile === undefined ? {} : { membersFile }),
       logLevel
     }
   })
@@ -206,7 +214,7 @@ interface Given {
   readonly from: string
 }
 
-const many = ({ env, file, flags }: Input, key: Key): ReadonlyArray<Given> => {
+const many = ({ env, file, flags }: Pick<Input, "flags" | "env" | "file">, key: Key): ReadonlyArray<Given> => {
   const setting: Setting = settings[key]
   const given = list(flags[key])
   if (given.length > 0) return given.map((text) => ({ text: text.trim(), from: `--${setting.flag}` }))
@@ -221,7 +229,7 @@ const many = ({ env, file, flags }: Input, key: Key): ReadonlyArray<Given> => {
 const list = (value: string | ReadonlyArray<string> | undefined): ReadonlyArray<string> =>
   value === undefined ? [] : typeof value === "string" ? [value] : value
 
-const single = (input: Input, key: Key): Given | undefined => many(input, key).at(-1)
+const single = (input: Pick<Input, "flags" | "env" | "file">, key: Key): Given | undefined => many(input, key).at(-1)
 
 const endpoint = (given: Given): Result.Result<Endpoint.Endpoint, string> =>
   Result.mapError(Endpoint.parse(given.text), (why) => `${given.from}: ${why}`)
@@ -280,11 +288,18 @@ const nodeName = (input: Input, bind: Endpoint.Endpoint): Result.Result<string, 
   return Result.succeed(`${host === "" ? "node" : host}-${bind.port}`)
 }
 
-const folder = (input: Input, fallback: string): Result.Result<string, string> => {
-  const given = single(input, "dataDir")
-  if (given === undefined) return Result.succeed(fallback)
+const folder = (input: Input, fallback: string): Result.Result<string, string> =>
+  Result.map(path(input, "dataDir"), (given) => given ?? fallback)
+
+const path = (input: Pick<Input, "flags" | "env" | "file">, key: Key): Result.Result<string | undefined, string> => {
+  const given = single(input, key)
+  if (given === undefined) return Result.succeed(undefined)
   return given.text === "" ? Result.fail(`${given.from}: an empty path`) : Result.succeed(given.text)
 }
+
+/** Whether a setting was given at all, in whatever way. */
+export const isGiven = (input: Pick<Input, "flags" | "env" | "file">, key: Key): boolean =>
+  single(input, key) !== undefined
 
 const choice = <const A extends string>(input: Input, key: Key, options: ReadonlyArray<A>, fallback: A) => {
   const given = single(input, key)

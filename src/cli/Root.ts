@@ -33,6 +33,13 @@ const client = {
   json: toggle("json", "Print JSON for machines")
 }
 
+const config = text({
+  flag: "config",
+  metavar: "FILE",
+  description: "JSON object with any of these settings; flags and variables win over it",
+  env: "SHOAL_CONFIG"
+})
+
 const up = Command.make("up", {
   name: text(settings.name),
   bind: text(settings.bind),
@@ -48,13 +55,9 @@ const up = Command.make("up", {
   label: text(settings.label),
   key: text(KeyOption.key),
   keyFile: text(KeyOption.keyFile),
+  membersFile: text(settings.membersFile),
   logLevel: text(settings.logLevel),
-  config: text({
-    flag: "config",
-    metavar: "FILE",
-    description: "JSON object with any of these settings; flags and variables win over it",
-    env: "SHOAL_CONFIG"
-  }),
+  config,
   json: toggle("json", "Print the line for a ready node as JSON"),
   dieWithParent: Flag.withHidden(toggle("die-with-parent", "Leave when stdin ends"))
 }, (flags) => lazily(() => import("./Up.ts"), ({ up }) => up(flags))).pipe(
@@ -65,6 +68,29 @@ const up = Command.make("up", {
       command: "shoal up --bind 127.0.0.1:7947 --http 127.0.0.1:8081 --join 127.0.0.1:7946",
       description: "A second one on the same machine"
     }
+  ])
+)
+
+const agent = Command.make("agent", {
+  name: text(settings.name),
+  bind: text(settings.bind),
+  advertise: text(settings.advertise),
+  join: texts(settings.join),
+  profile: text(settings.profile),
+  tag: texts(settings.tag),
+  release: text(settings.release),
+  label: text(settings.label),
+  key: text(KeyOption.key),
+  keyFile: text(KeyOption.keyFile),
+  dataDir: text({ ...settings.dataDir, description: "Folder for members and keys between runs", default: "none" }),
+  membersFile: text(settings.membersFile),
+  logLevel: text(settings.logLevel),
+  config,
+  json: toggle("json", "Print one JSON object per line")
+}, (flags) => lazily(() => import("./Agent.ts"), (_) => _.agent(flags))).pipe(
+  Command.withDescription("Be a member and nothing more: join, print changes, keep a members file current"),
+  Command.withExamples([
+    { command: "shoal agent --bind 127.0.0.1:0 --name watcher --join 127.0.0.1:7946 --members-file members.json" }
   ])
 )
 
@@ -135,6 +161,14 @@ const leave = Command.make(
   (flags) => asClient(flags, () => import("./Deploy.ts"), (_) => _.leave(flags))
 ).pipe(
   Command.withDescription("Ask a node to leave the cluster and end")
+)
+
+const handover = Command.make("handover", {
+  to: text({ flag: "to", metavar: "NODE", description: "The member that is to be master" }),
+  ...client
+}, (flags) => asClient(flags, () => import("./Handover.ts"), (_) => _.handover(flags))).pipe(
+  Command.withDescription("Make another member master while the cluster serves on"),
+  Command.withExamples([{ command: "shoal handover --to n2" }])
 )
 
 const keyGenerate = Command.make("generate", {
@@ -214,7 +248,52 @@ const dev = Command.make("dev", {
   Command.withExamples([{ command: "shoal dev --nodes 5 hello.ts" }])
 )
 
+const simulate = Command.make("simulate", {
+  scenario: text({ flag: "scenario", metavar: "NAME", description: "What happens; see --list", default: "crash" }),
+  nodes: text({ flag: "nodes", metavar: "N", description: "Members, 2 to 20000", default: "the scenario's" }),
+  seed: text({ flag: "seed", metavar: "S", description: "Seed of the first run; the others follow", default: "1" }),
+  runs: text({ flag: "runs", metavar: "R", description: "How many runs", default: "1" }),
+  profile: text({ flag: "profile", metavar: "NAME", description: "lan, wan or local", default: "lan" }),
+  settings: text({
+    flag: "settings",
+    metavar: "NAME",
+    description: "shoal, or without our extensions: lifeguard or swim",
+    default: "shoal"
+  }),
+  loss: text({ flag: "loss", metavar: "SHARE", description: "Share of datagrams lost, such as 0.2 or 20%" }),
+  duration: text({ flag: "duration", metavar: "DURATION", description: "What it means is shown by --list" }),
+  count: text({ flag: "count", metavar: "N", description: "What it means is shown by --list" }),
+  set: texts({ flag: "set", metavar: "NAME=VALUE", description: "Setting of the protocol; may be repeated" }),
+  plan: text({ flag: "plan", metavar: "FILE", description: "A plan of your own, or a kept failure, as JSON" }),
+  plot: text({ flag: "plot", metavar: "FILE", description: "Write a picture, .svg or .html" }),
+  save: text({ flag: "save", metavar: "DIR", description: "Keep the shrunk plan of a failing seed there" }),
+  bytes: toggle("bytes", "Encode and decode every datagram for real"),
+  fast: toggle("fast", "Do not check invariants"),
+  list: toggle("list", "List the scenarios"),
+  json: toggle("json", "Print JSON for machines")
+}, (flags) => lazily(() => import("./Simulate.ts"), ({ simulate }) => simulate(flags))).pipe(
+  Command.withDescription("Run many members in virtual time and report what they learn when"),
+  Command.withExamples([
+    { command: "shoal simulate --nodes 100 --runs 100" },
+    { command: "shoal simulate --scenario steady --nodes 100 --loss 20% --duration 10m" }
+  ])
+)
+
 export const command = Command.make("shoal").pipe(
   Command.withDescription("SWIM membership and a function engine without a database"),
-  Command.withSubcommands([up, dev, members, status, functions, deploy, remove, invoke, leave, key])
+  Command.withSubcommands([
+    up,
+    agent,
+    dev,
+    members,
+    status,
+    functions,
+    deploy,
+    remove,
+    invoke,
+    leave,
+    handover,
+    key,
+    simulate
+  ])
 )

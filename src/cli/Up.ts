@@ -22,9 +22,9 @@ export interface UpFlags extends NodeSettings.Flags, KeyOption.Flags {
 }
 
 /** One line per entry, `key=value`, on stderr. */
-const logger = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
+export const logger = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
 
-const severities = {
+export const severities = {
   trace: "Trace",
   debug: "Debug",
   info: "Info",
@@ -60,7 +60,7 @@ export const up = Effect.fn("Up.up")(function*(flags: UpFlags) {
   yield* flags.dieWithParent ? Effect.raceFirst(running, orphaned(session)) : running
 })
 
-const configuration = (path: string | undefined) =>
+export const configuration = (path: string | undefined) =>
   Effect.gen(function*() {
     if (path === undefined || path === "") return undefined
     const text = yield* Effect.tryPromise({

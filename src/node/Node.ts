@@ -1,7 +1,7 @@
 /** One node of a cluster, whole: membership, control plane, catalog, gateway and executor put together.
  *
  * Job: opens what must be open before the node announces itself (folder, listeners), then joins, then serves; and leaves
- * in the order that loses no request: say goodbye, serve on, finish, close.
+ * in the order that loses no request: hand over, say goodbye, serve on, finish, close.
  * Boundary: no rule of any part is here, only their order. Embedders use `layer`; the command line uses `run`.
  * Invariants: F3. */
 import * as NodeCrypto from "@effect/platform-node/NodeCrypto"
@@ -31,6 +31,7 @@ import { formatAddress, Transport, type TransportError } from "../membership/Tra
 import * as Member from "../swim/Member.ts"
 import type { FolderLocked } from "./FolderLock.ts"
 import type * as Gateway from "./gateway/Gateway.ts"
+import * as MembersFile from "./MembersFile.ts"
 import type { Addresses, NodeConfig } from "./NodeConfig.ts"
 import * as NodeFunctions from "./NodeFunctions.ts"
 import type { KeyringDamaged } from "./NodeKeyring.ts"
@@ -133,8 +134,13 @@ const make = Effect.fnUntraced(function*(
   const member = Context.get(cluster, Membership.Membership)
   const { conflict, leave: sayGoodbye, self: own } = member
   yield* Effect.forkScoped(Effect.provideContext(SavedMembers.keep(member), base))
+  if (config.membersFile !== undefined) {
+    yield* Effect.mapError(MembersFile.write(member, config.membersFile), toNodeError)
+    yield* Effect.forkScoped(MembersFile.keep(member, config.membersFile))
+  }
   const leave = yield* Effect.cached(Effect.gen(function*() {
     yield* Effect.provideContext(SavedMembers.save(member), base)
+    yield* Context.get(cluster, ClusterManager.ClusterManager).retire
     yield* link.drain
     yield* sayGoodbye
     yield* Effect.promise(() => gateway.drain(config.lingerMs ?? defaultLingerMs)).pipe(
@@ -214,6 +220,7 @@ const metadata = (config: NodeConfig, addresses: Omit<Addresses, "gossip">): Eff
 const unspecified = new Set(["0.0.0.0", "::"])
 
 type Trouble =
+  | MembersFile.MembersFileError
   | FolderLocked
   | KeyringDamaged
   | KeyringError
@@ -226,6 +233,7 @@ type Trouble =
 
 const reasons: Readonly<Record<Trouble["_tag"], NodeError["reason"]>> = {
   FolderLocked: "folder",
+  MembersFileError: "folder",
   KeyringDamaged: "folder",
   KeyringError: "folder",
   KeyNeeded: "configuration",

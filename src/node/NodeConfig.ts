@@ -31,6 +31,8 @@ export interface NodeConfig {
   /** Keys of the cluster, beside those in the folder; the first seals packets when the folder has none. Without any, all
    * addresses must be loopback. */
   readonly keys?: ReadonlyArray<Secret> | undefined
+  /** Keeps the members there, as JSON, always current. */
+  readonly membersFile?: string | undefined
   /** May become master; default true. */
   readonly eligible?: boolean | undefined
   /** Function workers kept warm; default 2. */

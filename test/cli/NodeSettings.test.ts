@@ -45,6 +45,7 @@ describe("NodeSettings", () => {
       SHOAL_TAG: "zone=a,rack=2=b",
       SHOAL_RELEASE: "9",
       SHOAL_LABEL: "test",
+      SHOAL_MEMBERS_FILE: "/run/members.json",
       SHOAL_LOG_LEVEL: "debug"
     }
     assert.deepStrictEqual(
@@ -66,6 +67,7 @@ describe("NodeSettings", () => {
         tags: { zone: "a", rack: "2=b" },
         release: "9",
         label: "test",
+        membersFile: "/run/members.json",
         logLevel: "debug" as const
       })
     )
