@@ -4,6 +4,7 @@
  * serialization both speak, with the caller's identity beside it. Strangers, junk and slow hellos are refused, counted
  * and forgotten.
  * Boundary: which calls exist is decided by whoever runs an RPC server on `sockets`. */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -12,7 +13,8 @@ import * as NetAddress from "effect/net/NetAddress"
 import type * as RpcSerialization from "effect/rpc/RpcSerialization"
 import * as Socket from "effect/socket/Socket"
 import * as SocketServer from "effect/socket/SocketServer"
-import { Transport, type TransportError } from "../membership/Transport.ts"
+import { Complaints } from "../membership/Complaints.ts"
+import { formatAddress, Transport, type TransportError } from "../membership/Transport.ts"
 import type { Address } from "../swim/Member.ts"
 import * as Hello from "./Hello.ts"
 import * as Peers from "./Peers.ts"
@@ -43,6 +45,27 @@ export const rejected = Metric.counter("shoal_peer_rejected_total", {
 const limit = 4096
 const helloTimeout = "2 seconds"
 
+/** A reason may come from the peer: as a label only what is known here is counted by itself. */
+const counted = new Set([
+  "too many connections",
+  "closed before its hello",
+  "no hello in time",
+  "not serving yet",
+  "not a shoal peer",
+  "hello too large",
+  "malformed hello",
+  "other cluster label",
+  "no common protocol version",
+  "no common serialization",
+  "expected a control connection"
+])
+const maxReason = 100
+
+const countedAs = (reason: string): string => {
+  const [name = ""] = reason.split(":", 1)
+  return counted.has(name) ? name : "other"
+}
+
 type Handler = (socket: Socket.Socket) => Effect.Effect<void>
 
 export const layer = (options: {
@@ -56,11 +79,16 @@ export const layer = (options: {
       const listener = yield* transport.listen(options.bind)
       const handlers = new Map<string, Handler>()
       let open = 0
+      const complaints = new Complaints()
       const refuse = (reason: string, remote: Address) =>
-        Effect.andThen(
-          Metric.update(Metric.withAttributes(rejected, { reason: reason.slice(0, 40) }), 1),
-          Effect.logDebug("refused a peer connection").pipe(Effect.annotateLogs({ reason, remote: remote.host }))
-        )
+        Effect.gen(function*() {
+          yield* Metric.update(Metric.withAttributes(rejected, { reason: countedAs(reason) }), 1)
+          if (!complaints.due(remote.host, yield* Clock.currentTimeMillis)) return
+          yield* Effect.annotateLogs(Effect.logWarning("refused a peer connection"), {
+            reason: reason.slice(0, maxReason),
+            from: formatAddress(remote)
+          })
+        })
       const serve = Effect.fnUntraced(function*(socket: Socket.Socket, remote: Address) {
         if (open >= limit) return yield* refuse("too many connections", remote)
         open++

@@ -8,13 +8,14 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import type { Address } from "../swim/Member.ts"
 import type { Message } from "../swim/Message.ts"
 import type { StreamFrame } from "../wire/StreamFrame.ts"
 import type { Counters } from "./Metrics.ts"
-import type * as Transport from "./Transport.ts"
+import { HandshakeFailed, type Transport } from "./Transport.ts"
 
 /** What a stream tells the core. */
 export type StreamInput =
@@ -39,7 +40,7 @@ interface Connection {
 }
 
 export interface Options {
-  readonly transport: Transport.Transport["Service"]
+  readonly transport: Transport["Service"]
   readonly framing: StreamFrame
   /** the first bytes on every stream, from both sides */
   readonly greeting: Uint8Array
@@ -255,6 +256,8 @@ const drain = (
     Effect.catchTag("Done", () => Effect.void)
   )
 
+const isHandshake = Schema.is(HandshakeFailed)
+
 /** A short constant text for a failure; undefined for a clean close. */
 const reasonOf = (cause: Cause.Cause<Socket.SocketError | string>): string | undefined => {
   const error = Cause.squash(cause)
@@ -265,6 +268,7 @@ const reasonOf = (cause: Cause.Cause<Socket.SocketError | string>): string | und
     case "SocketCloseError":
       return reason.code === 1000 ? undefined : "closed"
     case "SocketOpenError":
+      if (isHandshake(reason.cause)) return reason.cause.reason === "closed" ? "closed" : "no common cluster key"
       return reason.kind === "Timeout" ? "open-timeout" : "refused"
     case "SocketReadError":
       return "reset"

@@ -155,7 +155,16 @@ const assemble = (options: Options) => {
     maxCalls: tuned.calls,
     routes
   })
-  const listener = new PeerListener({ self: self.id, tcp, hello, helloMs: tuned.connectMs, placement, metrics })
+  const listener = new PeerListener({
+    self: self.id,
+    tcp,
+    hello,
+    helloMs: tuned.connectMs,
+    placement,
+    metrics,
+    complain: (reason, from) =>
+      options.log({ level: "warn", message: "refused a data connection", fields: { reason, from } })
+  })
   const known = { view: false, catalog: false }
   const front = new Front({
     self: self.id,

@@ -7,6 +7,7 @@ import type * as Hello from "../../cluster/Hello.ts"
 import * as Hop from "../../functions/Hop.ts"
 import * as Invocation from "../../functions/Invocation.ts"
 import type * as Mux from "../../functions/Mux.ts"
+import { Complaints } from "../../membership/Complaints.ts"
 import type { Tcp } from "../Tcp.ts"
 import * as DataSocket from "./DataSocket.ts"
 import type { GatewayMetrics } from "./GatewayMetrics.ts"
@@ -22,12 +23,15 @@ export interface Options {
   readonly helloMs: number
   readonly placement: Placement
   readonly metrics: GatewayMetrics
+  /** Tells of a peer whose bytes were refused, once per peer and minute. */
+  readonly complain?: (reason: string, from: string) => void
 }
 
 export class PeerListener {
   readonly server: Net.Server
   readonly #options: Options
   readonly #connections = new Set<DataSocket.DataSocket>()
+  readonly #complaints = new Complaints()
 
   constructor(options: Options) {
     this.#options = options
@@ -44,7 +48,8 @@ export class PeerListener {
   }
 
   #accept(socket: Net.Socket): void {
-    const { hello, helloMs, metrics } = this.#options
+    const { hello, helloMs } = this.#options
+    const from = socket.remoteAddress ?? ""
     const connection: DataSocket.DataSocket = new DataSocket.DataSocket({
       socket,
       role: "server",
@@ -54,10 +59,16 @@ export class PeerListener {
       onReady: () => {},
       onClosed: ({ broken }) => {
         this.#connections.delete(connection)
-        if (broken !== undefined) metrics.reject(broken)
+        if (broken !== undefined) this.#refused(broken, from)
       }
     })
     this.#connections.add(connection)
+  }
+
+  #refused(reason: string, from: string): void {
+    const { complain, metrics } = this.#options
+    metrics.reject(reason)
+    if (complain !== undefined && this.#complaints.due(from, performance.now())) complain(reason, from)
   }
 
   #opened(stream: Mux.MuxStream, head: Uint8Array): void {
