@@ -274,7 +274,12 @@ const retire = (actor: Actor): Effect.Effect<void> =>
       const done = yield* Effect.result(ClusterServer.transfer(actor, id))
       if (Result.isSuccess(done)) return
     }
-  }).pipe(Effect.timeoutOption(retireTimeout), Effect.ignore)
+  }).pipe(
+    // it is called where a node ends, which is uninterruptible
+    Effect.interruptible,
+    Effect.timeoutOption(retireTimeout),
+    Effect.ignore
+  )
 
 const maxSuccessors = 3
 

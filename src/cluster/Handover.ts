@@ -1,6 +1,6 @@
 /** The planned change of master, both sides: who may accept writes at each step, and what every message does.
  *
- * PURE and immutable: `step(state, event, context)` gives the next state and outputs as data. The old master prepares the
+ * PURE. Immutable: `step(state, event, context)` gives the next state and outputs as data. The old master prepares the
  * target while it serves on (`Prepare`, `Ready`), writes down the epoch it is going to grant, closes, lets the writes in
  * flight finish, has the target load the rest (`Seal`, `Ready`), and commits (`Commit`, `Accepted`). Every message may be
  * lost, doubled, late or out of order: the old master repeats its last one, the target answers it again.
@@ -8,6 +8,7 @@
  * Invariants: H1. Before `Commit` is sent the old master may abort and go on; afterwards it accepts nothing under this
  * reign unless the target, which keeps its word, refused, and claims a higher one only when the target is gone. The
  * target accepts nothing before `Commit`, and obeys no `Commit` of an attempt that it once let go. */
+import type { Context, Event, Outcome, Output } from "./HandoverEvent.ts"
 import type { Message, Need } from "./HandoverMessage.ts"
 import * as Reign from "./Reign.ts"
 import type { Run } from "./RoutingTable.ts"
@@ -109,60 +110,6 @@ export const restore = (former: Handover): Handover => {
     : former.over
   return { ...former, phase: { _tag: "Idle" }, over }
 }
-
-// ---- events and outputs
-
-export type Event =
-  /** this master is to hand over to this member, which the caller found fit */
-  | { readonly _tag: "Start"; readonly target: Run; readonly need: Need }
-  /** asked for, or (at the target) because it gave its word to another */
-  | { readonly _tag: "Cancel"; readonly reason: string }
-  | { readonly _tag: "Received"; readonly from: Run; readonly message: Message }
-  /** the target's parts have what was asked for, or cannot get it */
-  | { readonly _tag: "Loaded"; readonly attempt: number; readonly sealed: boolean }
-  | { readonly _tag: "LoadFailed"; readonly attempt: number; readonly reason: string }
-  /** the epoch of the grant is on disk */
-  | { readonly _tag: "Reserved"; readonly attempt: number; readonly epoch: number; readonly ok: boolean }
-  /** no write is in flight at the closed master any more */
-  | { readonly _tag: "Drained"; readonly attempt: number; readonly need: Need }
-  /** this run of a member is dead, left, or was followed by another */
-  | { readonly _tag: "Gone"; readonly run: Run }
-  /** time passed, or the reign changed */
-  | { readonly _tag: "Settle" }
-
-export interface Context {
-  readonly now: number
-  /** the reign that this node obeys */
-  readonly reign: Reign.Reign | undefined
-  /** the start of the members that may be granted a reign */
-  readonly startOf: (run: Run) => number | undefined
-}
-
-export type Outcome =
-  | { readonly _tag: "Done"; readonly reign: Reign.Reign }
-  | { readonly _tag: "Aborted"; readonly reason: string }
-
-export type Output =
-  | { readonly _tag: "Send"; readonly to: Run; readonly message: Message }
-  /** Get what is needed from this master; answer `Loaded` or `LoadFailed`. */
-  | {
-    readonly _tag: "Load"
-    readonly from: Run
-    readonly attempt: number
-    readonly sealed: boolean
-    readonly need: Need
-  }
-  /** Write down an epoch above all that is known; answer `Reserved`. */
-  | { readonly _tag: "Reserve"; readonly attempt: number }
-  /** Let no write begin, and finish those that have; answer `Drained`. */
-  | { readonly _tag: "Close"; readonly attempt: number }
-  /** Writes may begin again, here or (when the reign is another's by now) there. */
-  | { readonly _tag: "Open" }
-  | { readonly _tag: "Obey"; readonly reign: Reign.Reign }
-  /** Claim a reign above this epoch. */
-  | { readonly _tag: "Reclaim"; readonly above: number }
-  /** How the attempt of this master ended. */
-  | { readonly _tag: "Ended"; readonly attempt: number; readonly outcome: Outcome }
 
 // ---- what others ask
 

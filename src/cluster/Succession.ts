@@ -9,6 +9,7 @@ import type { Answer, Input, Output, Refused } from "./ClusterMessage.ts"
 import * as Election from "./Election.ts"
 import * as ElectionState from "./ElectionState.ts"
 import * as Handover from "./Handover.ts"
+import type * as HandoverEvent from "./HandoverEvent.ts"
 import type { Need } from "./HandoverMessage.ts"
 import * as HandoverMessage from "./HandoverMessage.ts"
 import * as Reign from "./Reign.ts"
@@ -145,7 +146,7 @@ export const cancel = (parts: Parts, reason: string, now: number, out: Array<Out
 
 // ---- the turn after every input
 
-const settleEvent: Handover.Event = { _tag: "Settle" }
+const settleEvent: HandoverEvent.Event = { _tag: "Settle" }
 
 /** Follows time, reign and members. */
 export const settle = (parts: Parts, now: number, out: Array<Output>): void => {
@@ -182,10 +183,10 @@ export const nextWake = (self: Succession): number => Handover.nextWake(self.han
 
 // ---- carrying out
 
-const feed = (parts: Parts, event: Handover.Event, now: number, out: Array<Output>): void => {
+const feed = (parts: Parts, event: HandoverEvent.Event, now: number, out: Array<Output>): void => {
   const { election, succession, topology } = parts
-  const outputs: Array<Handover.Output> = []
-  const context: Handover.Context = {
+  const outputs: Array<HandoverEvent.Output> = []
+  const context: HandoverEvent.Context = {
     now,
     reign: election.reign,
     startOf: (run) => Topology.activeRun(topology, run)?.startedAt
@@ -203,7 +204,7 @@ const feed = (parts: Parts, event: Handover.Event, now: number, out: Array<Outpu
   }
 }
 
-const carryOut = (parts: Parts, output: Handover.Output, now: number, out: Array<Output>): void => {
+const carryOut = (parts: Parts, output: HandoverEvent.Output, now: number, out: Array<Output>): void => {
   const { election, replica, succession, topology } = parts
   switch (output._tag) {
     case "Send":

@@ -7,17 +7,19 @@
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type { NoMaster } from "../cluster/ClusterError.ts"
+import type { HandoverRefused, NoMaster } from "../cluster/ClusterError.ts"
 import { ClusterManager } from "../cluster/ClusterManager.ts"
 import * as ClusterView from "../cluster/ClusterView.ts"
 import type { Keys, KeysUnready, Step } from "../cluster/Keys.ts"
 import type { KeyringError } from "../membership/Keyring.ts"
 import { formatAddress } from "../membership/Transport.ts"
+import * as Member from "../swim/Member.ts"
 import { Catalog } from "./Catalog.ts"
 import type { Invalid, NotDurable, NotFound, Warm } from "./CatalogRpc.ts"
 import * as CatalogState from "./CatalogState.ts"
@@ -47,7 +49,7 @@ export class Admin extends Context.Service<Admin, {
 /** Why a request is not done. */
 class Refusal extends Schema.TaggedError<Refusal>()("Refusal", {
   status: Schema.Finite,
-  component: Schema.Literals(["admin", "catalog"]),
+  component: Schema.Literals(["cluster", "admin", "catalog"]),
   reason: Schema.String,
   retryable: Schema.Boolean,
   detail: Schema.String
@@ -227,6 +229,29 @@ const leaving = Effect.fnUntraced(function*(leave: Effect.Effect<void>) {
   return yield* json(202, { self, leaving: true })
 })
 
+const HandoverBody = Schema.fromJsonString(Schema.Struct({ to: Schema.String.check(Schema.isMaxLength(255)) }))
+
+const handover = Effect.fnUntraced(function*(body: Uint8Array | undefined) {
+  const cluster = yield* ClusterManager
+  const { to } = yield* decodeBody(HandoverBody, body, `{ "to": "n2" }`)
+  const former = ClusterView.master(yield* cluster.view)?.id ?? null
+  const [took, reign] = yield* Effect.timed(cluster.handover(Member.id(to)))
+  return yield* json(200, {
+    from: former,
+    to: reign.id,
+    epoch: reign.epoch,
+    tookMs: Math.round(Duration.toMillis(took))
+  })
+})
+
+/** Only a moment that was bad may be better later. */
+const handoverRefusal = ({ detail, reason }: HandoverRefused): Refusal => {
+  const retryable = reason === "busy" || reason === "aborted"
+  const status = reason === "not-a-member" ? 404 : reason === "aborted" ? 503 : 409
+  const said = reason === "aborted" ? `the handover was aborted because ${detail}; the master goes on` : detail
+  return new Refusal({ status, component: "cluster", reason, retryable, detail: said.slice(0, maxDetail) })
+}
+
 // --- keys
 
 const KeyBody = Schema.fromJsonString(Schema.Struct({
@@ -289,7 +314,7 @@ const metrics = Effect.map(PrometheusMetrics.format(), (text): Reply => ({
 
 type Answer = Effect.Effect<
   Reply,
-  Refusal | Invalid | NotFound | NotDurable | NoMaster | KeyringError | KeysUnready,
+  Refusal | Invalid | NotFound | NotDurable | NoMaster | HandoverRefused | KeyringError | KeysUnready,
   Catalog | ClusterManager
 >
 
@@ -305,6 +330,8 @@ const routesOf = (request: Request, { keys, leave }: Options): Record<string, An
       return { GET: status }
     case "/system/functions":
       return { GET: list, POST: deploy(body), PUT: deploy(body), DELETE: remove(body) }
+    case "/system/handover":
+      return { POST: handover(body) }
     case "/system/leave":
       return { POST: leaving(leave) }
     case "/system/keys":
@@ -374,6 +401,7 @@ export const layer = (options: Options): Layer.Layer<Admin, never, Catalog | Clu
             NotDurable: (error) => unavailable("not-durable", error.message.slice(0, maxDetail)),
             KeyringError: (error) => keyRefusal(error),
             KeysUnready: (error) => unready(error),
+            HandoverRefused: handoverRefusal,
             NoMaster: () => unavailable("no-master", "no master could be reached")
           }),
           Effect.catchTag("Refusal", (refusal) => refuse(request, refusal)),

@@ -4,6 +4,7 @@ import * as Schema from "effect/Schema"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Handover from "../../src/cluster/Handover.ts"
+import type * as HandoverEvent from "../../src/cluster/HandoverEvent.ts"
 import * as HandoverMessage from "../../src/cluster/HandoverMessage.ts"
 import * as Reign from "../../src/cluster/Reign.ts"
 import type { Run } from "../../src/cluster/RoutingTable.ts"
@@ -115,13 +116,13 @@ const drive = (run: Run, obeyed: Reign.Reign = reign) => {
   let hand = Handover.make(run)
   const context = { now: 0, reign: obeyed, startOf: () => 20 }
   return {
-    give: (event: Handover.Event, now = 0): Array<Handover.Output> => {
-      const out: Array<Handover.Output> = []
+    give: (event: HandoverEvent.Event, now = 0): Array<HandoverEvent.Output> => {
+      const out: Array<HandoverEvent.Output> = []
       hand = Handover.step(hand, event, { ...context, now }, out)
       return out
     },
-    hear: (from: Run, message: HandoverMessage.Message, now = 0): Array<Handover.Output> => {
-      const out: Array<Handover.Output> = []
+    hear: (from: Run, message: HandoverMessage.Message, now = 0): Array<HandoverEvent.Output> => {
+      const out: Array<HandoverEvent.Output> = []
       hand = Handover.step(hand, { _tag: "Received", from, message }, { ...context, now }, out)
       return out
     },
@@ -131,7 +132,7 @@ const drive = (run: Run, obeyed: Reign.Reign = reign) => {
   }
 }
 
-const tags = (out: ReadonlyArray<Handover.Output>): ReadonlyArray<string> =>
+const tags = (out: ReadonlyArray<HandoverEvent.Output>): ReadonlyArray<string> =>
   out.map((output) => output._tag === "Send" ? output.message._tag : output._tag)
 
 describe("Handover, step by step", () => {

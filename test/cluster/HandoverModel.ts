@@ -5,6 +5,7 @@
  * delivered any number of times, in any order, or never), clocks that run apart, writes that begin and end. `actions`
  * gives what can happen next; states are immutable, so all of them can be walked. */
 import * as Handover from "../../src/cluster/Handover.ts"
+import type * as HandoverEvent from "../../src/cluster/HandoverEvent.ts"
 import type { Message } from "../../src/cluster/HandoverMessage.ts"
 import * as Reign from "../../src/cluster/Reign.ts"
 import type { Run } from "../../src/cluster/RoutingTable.ts"
@@ -44,7 +45,7 @@ interface Mail {
   readonly message: Message
 }
 
-type Load = Extract<Handover.Output, { readonly _tag: "Load" }>
+type Load = Extract<HandoverEvent.Output, { readonly _tag: "Load" }>
 
 export interface State {
   readonly O: Node
@@ -180,17 +181,17 @@ export const violation = (state: State, using: Rules): string | undefined => {
 
 // ---- changing
 
-const feed = (state: State, side: Side, event: Handover.Event, using: Rules): State => {
+const feed = (state: State, side: Side, event: HandoverEvent.Event, using: Rules): State => {
   const node = state[side]
   if (!node.up) return state
-  const out: Array<Handover.Output> = []
+  const out: Array<HandoverEvent.Output> = []
   const context = { now: node.now, reign: node.reign, startOf: (run: Run) => run.bootId }
   let next: State = { ...state, [side]: { ...node, hand: using.step(node.hand, event, context, out) } }
   for (const output of out) next = perform(next, side, output, using)
   return next
 }
 
-const perform = (state: State, side: Side, output: Handover.Output, using: Rules): State => {
+const perform = (state: State, side: Side, output: HandoverEvent.Output, using: Rules): State => {
   switch (output._tag) {
     case "Send": {
       const mail: Mail = { from: side, to: output.to.id === "O" ? "O" : "T", message: output.message }
