@@ -96,7 +96,8 @@ export class Experiment {
       if (invariant === "M7") {
         return Trial.run({ ...this.options, plan }).trace !== Trial.run({ ...this.options, plan }).trace
       }
-      return Trial.run({ ...this.options, plan }).violations.some((found) => found.invariant === invariant)
+      const { violations } = Trial.run({ ...this.options, plan, stopAtViolation: true })
+      return violations.some((found) => found.invariant === invariant)
     }
     const { plan, tries } = Shrink.shrink(this.options.plan(failure.seed), { fails: seen, budget })
     const { violations } = Trial.run({ ...this.options, plan })

@@ -18,7 +18,7 @@ const number = (value: number): string =>
 export const time = (ms: number): string => ms < 1000 ? `${number(ms)} ms` : `${number(ms / 1000)} s`
 
 const format = (value: number, unit: Series.Row["unit"]): string =>
-  unit === "ms" ? time(value) : unit === "count" ? number(value) : `${number(value)} ${unit}`
+  unit === "ms" ? time(value) : `${number(value)} ${unit}`
 
 const interval = ({ high, low, value }: Statistics.Percentile, unit: Series.Row["unit"]): string =>
   low === high && low === value

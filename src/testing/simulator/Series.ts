@@ -87,14 +87,14 @@ export const add = (self: Series, outcome: Outcome): void => {
 
 export interface Row {
   readonly name: string
-  readonly unit: "ms" | "1/s" | "B/s" | "count"
+  readonly unit: "ms" | "1/s" | "B/s"
   readonly summary: Statistics.Summary
 }
 
 /** Order in a report: as things happen. */
 const order = ["join", "leave", "crash", "update", "broadcast"].flatMap((kind) =>
   ["contact", "suspected", "first", "member", "all", "spread", "overtaken"].map((part) => `${kind}.${part}`)
-).concat("converged", "unfinished")
+).concat("converged")
 
 /** What was measured, in the order of a report. */
 export const rows = (self: Series): Array<Row> => {
@@ -105,7 +105,7 @@ export const rows = (self: Series): Array<Row> => {
   }
   for (const name of order) {
     const runs = self.samples.get(name)
-    if (runs !== undefined) push(name, name === "unfinished" ? "count" : "ms", runs)
+    if (runs !== undefined) push(name, "ms", runs)
   }
   push("packets per member", "1/s", self.packets.map((value) => [value]))
   push("bytes per member", "B/s", self.bytes.map((value) => [value]))

@@ -22,6 +22,8 @@ export interface Options {
   readonly check?: boolean | undefined
   /** In place of the protocol machine, to prove that a defect is seen. */
   readonly step?: Step | undefined
+  /** The run ends with the first violation. */
+  readonly stopAtViolation?: boolean | undefined
   /** How often views are compared. Unit ms, default 100. */
   readonly every?: number | undefined
 }
@@ -58,6 +60,7 @@ export class Trial {
   private readonly plan: Plan.Plan
   private readonly every: number
   private readonly lastFault: number
+  private readonly stopAtViolation: boolean
   private readonly points: Array<Point> = []
   private memberMs = 0
   private turns = 0
@@ -72,6 +75,7 @@ export class Trial {
     const params = Result.getOrThrow(Plan.params(plan))
     this.plan = plan
     this.every = options.every ?? 100
+    this.stopAtViolation = options.stopAtViolation ?? false
     this.measures = new Measures(plan)
     this.invariants = new Invariants(params.datagramBudget)
     this.simulation = new Simulation({
@@ -123,8 +127,9 @@ export class Trial {
     }
     this.memberMs += (simulation.now - began) * running
     this.note()
+    if (this.stopAtViolation && this.invariants.violations.length > 0) return this.end()
     const { converges, duration, untilKnown } = this.plan
-    if (untilKnown && simulation.now > this.lastFault && this.measures.settled) this.end(true)
+    if (untilKnown && simulation.now > this.lastFault && this.measures.settled) this.end()
     else if (simulation.now >= duration) this.onOver(converges)
   }
 
@@ -142,13 +147,19 @@ export class Trial {
 
   private onOver(converges: boolean): void {
     const { simulation } = this
-    if (!converges) return this.end(!this.plan.untilKnown)
+    if (!converges) {
+      const { unfinished } = this.measures
+      if (this.plan.untilKnown && unfinished > 0) {
+        this.invariants.violate("M4", `${unfinished} changes are not known to all`)
+      }
+      return this.end()
+    }
     const calm = simulation.isConverged()
     if (!calm) this.calmSince = -1
     else if (this.calmSince < 0) this.calmSince = simulation.now
     if (calm && this.queued() === 0) {
       this.measures.sample("converged", this.calmSince - Math.max(this.plan.duration, this.lastFault))
-      return this.end(true)
+      return this.end()
     }
     if (simulation.now < this.bound) return
     const { agreed, views } = this.look()
@@ -162,7 +173,7 @@ export class Trial {
         "M5",
         `${this.queued()} messages still queued ${this.seconds()} after the last fault`
       )}
-    this.end(true)
+    this.end()
   }
 
   private seconds(): string {
@@ -177,9 +188,8 @@ export class Trial {
     return sum
   }
 
-  private end(complete: boolean): void {
+  private end(): void {
     this.finished = true
-    if (!complete) this.measures.sample("unfinished", this.measures.unfinished)
   }
 
   outcome(): Outcome {
