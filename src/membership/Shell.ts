@@ -66,28 +66,17 @@ const portTries = 16
 
 export const make = Effect.fnUntraced(function*(config: Config) {
   const clock = yield* Clock.Clock
-  const codec = yield* WireCodec
   const transport = yield* Transport.Transport
   const running = yield* Scope.make()
   yield* Effect.addFinalizer(() => close(running))
   const sockets = yield* open(transport, config).pipe(Scope.provide(running))
   const mailbox = yield* Queue.bounded<Mail, Cause.Done>(config.mailbox)
-  // After a loop died the mailbox carries its cause: whoever posts hears of it. After a stop mail is ignored.
-  const post = (mail: Mail): Effect.Effect<void> =>
-    Effect.flatMap(
-      Queue.offer(mailbox, mail),
-      (taken) => taken ? Effect.void : Effect.asVoid(Queue.clear(mailbox))
-    )
+  const post = postTo(mailbox)
   const counters = new Metrics.Counters()
-  const label = Envelope.label(config.label)
-  const sealing = yield* sealingOf(label, transport)
-  const complaints = new Complaints()
-  const complain = (reason: string, from: Member.Address): Effect.Effect<void> =>
-    complaints.due(from.host, Alarm.monotonicMillis(clock)) ? Reports.refused(reason, from) : Effect.void
+  const { complain, packet, ...framed } = yield* wire(config, transport, clock)
   const streams = new Streams({
     transport,
-    framing: Sealing.greeted(StreamFrame.make(codec), label),
-    greeting: Envelope.greeting(label),
+    ...framed,
     complain,
     counters,
     scope: running,
@@ -97,7 +86,6 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     openTimeoutMs: config.dialTimeoutMs,
     post
   })
-  const packet = Sealing.around(Packet.make(codec), sealing)
   const swim = yield* machine(config, clock, packet, sockets.address)
   const changes = new Changes({
     capacity: config.changesBuffer,
@@ -115,11 +103,7 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     }
   })
   const signals = yield* Reports.makeSignals
-  const self = Swim.self(swim)
-  const restored = yield* restore(config, clock, post)
-  const alone = [...config.seeds, ...restored].every((seed) => Member.sameAddress(seed, self.address))
-  if (alone) yield* Deferred.succeed(signals.ready, undefined)
-  else if (config.seeds.length > 0) yield* post({ _tag: "Command", command: { _tag: "Join", seeds: config.seeds } })
+  yield* contact(config, { clock, post, signals, self: Swim.self(swim).address })
   const stop = yield* launch({
     actor,
     changes,
@@ -161,6 +145,47 @@ export const make = Effect.fnUntraced(function*(config: Config) {
     reopened: sockets.datagrams.reopened
   })
   return shell
+})
+
+/** After a loop died the mailbox carries its cause: whoever posts hears of it. After a stop mail is ignored. */
+const postTo = (mailbox: Queue.Queue<Mail, Cause.Done>): Shell["post"] => (mail) =>
+  Effect.flatMap(
+    Queue.offer(mailbox, mail),
+    (taken) => taken ? Effect.void : Effect.asVoid(Queue.clear(mailbox))
+  )
+
+/** Tells the core whom to contact; without anybody the member is ready. */
+const contact = Effect.fnUntraced(function*(
+  config: Config,
+  { clock, post, self, signals }: {
+    readonly clock: Clock.Clock
+    readonly post: Shell["post"]
+    readonly self: Member.Address
+    readonly signals: Reports.Signals
+  }
+) {
+  const restored = yield* restore(config, clock, post)
+  const alone = [...config.seeds, ...restored].every((seed) => Member.sameAddress(seed, self))
+  if (alone) yield* Deferred.succeed(signals.ready, undefined)
+  else if (config.seeds.length > 0) yield* post({ _tag: "Command", command: { _tag: "Join", seeds: config.seeds } })
+})
+
+/** What goes around packets and in front of streams, and who hears of what does not fit. */
+const wire = Effect.fnUntraced(function*(
+  config: Config,
+  transport: Transport.Transport["Service"],
+  clock: Clock.Clock
+) {
+  const codec = yield* WireCodec
+  const label = Envelope.label(config.label)
+  const complaints = new Complaints()
+  return {
+    packet: Sealing.around(Packet.make(codec), yield* sealingOf(label, transport)),
+    framing: Sealing.greeted(StreamFrame.make(codec), label),
+    greeting: Envelope.greeting(label),
+    complain: (reason: string, from: Member.Address): Effect.Effect<void> =>
+      complaints.due(from.host, Alarm.monotonicMillis(clock)) ? Reports.refused(reason, from) : Effect.void
+  }
 })
 
 /** Saved members that are contacted; the core takes up to 64 seeds. */
