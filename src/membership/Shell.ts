@@ -136,16 +136,24 @@ export const make = Effect.fnUntraced(function*(config: Config) {
       mailbox: Queue.sizeUnsafe(mailbox)
     })
   }
-  yield* Metrics.register({
+  yield* show(shell, mailbox, sockets)
+  return shell
+})
+
+/** Shows the numbers of a shell as metrics. */
+const show = (
+  { counters, swim }: Shell,
+  mailbox: Queue.Queue<Mail, Cause.Done>,
+  { datagrams }: Sockets
+): Effect.Effect<void, never, Scope.Scope> =>
+  Metrics.register({
     counters,
     membersByStatus: () => countByStatus(swim),
     mailbox: () => Queue.sizeUnsafe(mailbox),
     health: () => Swim.health(swim),
-    dropped: sockets.datagrams.dropped,
-    reopened: sockets.datagrams.reopened
+    dropped: datagrams.dropped,
+    reopened: datagrams.reopened
   })
-  return shell
-})
 
 /** After a loop died the mailbox carries its cause: whoever posts hears of it. After a stop mail is ignored. */
 const postTo = (mailbox: Queue.Queue<Mail, Cause.Done>): Shell["post"] => (mail) =>

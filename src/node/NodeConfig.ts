@@ -1,7 +1,7 @@
 /** What one node of a cluster is told at its start. PURE.
  *
  * Boundary: values only. The command line reads flags and variables into it; programs that embed a node write it. */
-import type { Secret } from "../membership/ClusterKey.ts"
+import type * as Redacted from "effect/Redacted"
 import type { Address } from "../swim/Member.ts"
 
 export interface NodeConfig {
@@ -30,7 +30,7 @@ export interface NodeConfig {
   readonly label: string
   /** Keys of the cluster, beside those in the folder; the first seals packets when the folder has none. Without any, all
    * addresses must be loopback. */
-  readonly keys?: ReadonlyArray<Secret> | undefined
+  readonly keys?: ReadonlyArray<Redacted.Redacted<Uint8Array>> | undefined
   /** Keeps the members there, as JSON, always current. */
   readonly membersFile?: string | undefined
   /** May become master; default true. */

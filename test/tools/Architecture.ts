@@ -19,7 +19,7 @@ const pureEffectModules = new Set(
   [
     "Array BigInt Boolean Brand ByteSize Chunk Combiner Data DateTime Duration Equal Equivalence Exit Filter Function Hash",
     "HashMap HashSet Iterable Match MutableHashMap MutableHashSet MutableList Newtype NonEmptyIterable Number Option Order",
-    "Ordering Pipeable Predicate Record Reducer Result Schema SchemaGetter SchemaIssue SchemaTransformation SemVer",
+    "Ordering Pipeable Predicate Record Redacted Reducer Result Schema SchemaGetter SchemaIssue SchemaTransformation SemVer",
     "String Struct Tuple Types UndefinedOr"
   ].join(" ").split(" ")
 )
