@@ -12,7 +12,7 @@ const number = (value: number): string =>
     ? "0"
     : Math.abs(value) >= 1000
     ? value.toFixed(0)
-    : value.toPrecision(3).replace(/\.?0+$/, "")
+    : String(Number(value.toPrecision(3)))
 
 /** 850 ms, 14.2 s */
 export const time = (ms: number): string => ms < 1000 ? `${number(ms)} ms` : `${number(ms / 1000)} s`

@@ -334,7 +334,7 @@ const broadcasts = define(
 const clocks = define(
   { name: "clocks", summary: "Clocks that run wrong, leap, or date a restart wrong", nodes: 10 },
   (r) => {
-    const [fast = 0, slow = 1, leaping = 2, wrong = 3] = sample(r.random, 4, r.nodes)
+    const [fast = 0, slow = 1, leaping = fast, wrong = slow] = sample(r.random, 4, r.nodes)
     return {
       duration: 2 * minute,
       converges: true,

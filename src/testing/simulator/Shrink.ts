@@ -57,7 +57,7 @@ const smaller = function*(plan: Plan.Plan): Generator<Plan.Plan> {
   }
   const last = Math.max(0, ...actions.map(({ at }) => at)) + 1000
   for (const duration of [last, plan.duration / 2, plan.duration * 0.8]) {
-    if (duration < plan.duration) yield { ...plan, duration: Math.ceil(duration) }
+    if (Math.ceil(duration) < plan.duration) yield { ...plan, duration: Math.ceil(duration) }
   }
   for (const field of ["loss", "duplicate", "reorder", "ttl", "bandwidth", "mtu"] as const) {
     if (network[field] !== 0) yield { ...plan, network: { ...network, [field]: 0 } }
