@@ -75,12 +75,7 @@ const make = Effect.fnUntraced(function*(
   const { control, gateway: gatewayPort } = Link.pair()
 
   // Before anybody hears of this node: its folder, and every listener that it will name to others.
-  const folder = yield* Effect.mapError(
-    Layer.build(Layer.merge(NodeStore.layer({ dir: config.dataDir }), NodeCrypto.layer)),
-    toNodeError
-  )
-  const security = yield* NodeSecurity.make(config).pipe(Effect.provideContext(folder), Effect.mapError(toNodeError))
-  const base = withKeyring(Context.add(folder, Transport, NodeTransport.make(security.tcp)), security)
+  const { base, security } = yield* Effect.mapError(foundation(config), toNodeError)
   const accepting = yield* Layer.build(PeerServer.layer({ self, bind: config.rpc })).pipe(
     Effect.provideContext(base),
     Effect.mapError(toNodeError)
@@ -96,17 +91,7 @@ const make = Effect.fnUntraced(function*(
   })
 
   const known = yield* Effect.provideContext(SavedMembers.load, base)
-  const membership = Membership.layer({
-    name: config.name,
-    bootId,
-    label: config.label,
-    bind: formatAddress(config.bind),
-    advertise: config.advertise === undefined ? undefined : formatAddress(config.advertise),
-    join: config.join,
-    restore: known?.bytes,
-    metadata: meta,
-    profile: config.profile
-  })
+  const membership = membershipOf(config, { bootId, restore: known?.bytes, metadata: meta })
   const manager = ClusterManager.layer({
     joining: config.join.length > 0 || known?.living === true,
     onEpoch: (epoch) => {
@@ -133,11 +118,7 @@ const make = Effect.fnUntraced(function*(
 
   const member = Context.get(cluster, Membership.Membership)
   const { conflict, leave: sayGoodbye, self: own } = member
-  yield* Effect.forkScoped(Effect.provideContext(SavedMembers.keep(member), base))
-  if (config.membersFile !== undefined) {
-    yield* Effect.mapError(MembersFile.write(member, config.membersFile), toNodeError)
-    yield* Effect.forkScoped(MembersFile.keep(member, config.membersFile))
-  }
+  yield* Effect.mapError(Effect.provideContext(follow(member, config.membersFile), base), toNodeError)
   const leave = yield* Effect.cached(Effect.gen(function*() {
     yield* Effect.provideContext(SavedMembers.save(member), base)
     yield* Context.get(cluster, ClusterManager.ClusterManager).retire
@@ -164,6 +145,39 @@ const make = Effect.fnUntraced(function*(
   })
   return Context.add(cluster, Node, node)
 })
+
+/** The folder of a node, what its keys make of its connections, and the transport on those. */
+const foundation = Effect.fnUntraced(function*(config: NodeConfig) {
+  const folder = yield* Layer.build(Layer.merge(NodeStore.layer({ dir: config.dataDir }), NodeCrypto.layer))
+  const security = yield* Effect.provideContext(NodeSecurity.make(config), folder)
+  return { base: withKeyring(Context.add(folder, Transport, NodeTransport.make(security.tcp)), security), security }
+})
+
+/** Keeps what is written of the members current. */
+const follow = Effect.fnUntraced(function*(member: Membership.Membership["Service"], file: string | undefined) {
+  yield* Effect.forkScoped(SavedMembers.keep(member))
+  if (file === undefined) return
+  yield* MembersFile.write(member, file)
+  yield* Effect.forkScoped(MembersFile.keep(member, file))
+})
+
+const membershipOf = (
+  config: NodeConfig,
+  own: {
+    readonly bootId: Member.BootId
+    readonly restore: Uint8Array | undefined
+    readonly metadata: Uint8Array
+  }
+) =>
+  Membership.layer({
+    name: config.name,
+    label: config.label,
+    bind: formatAddress(config.bind),
+    advertise: config.advertise === undefined ? undefined : formatAddress(config.advertise),
+    join: config.join,
+    profile: config.profile,
+    ...own
+  })
 
 /** A node as a layer: built when it listens and takes part, released when it has left. Several in one process need
  * `Layer.fresh` or a scope of their own each. */
