@@ -8,6 +8,7 @@ import * as Spawned from "./fixtures/Spawned.ts"
 const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "shoal-simulate-"))
 afterAll(() => Fs.rmSync(folder, { recursive: true, force: true }))
 
+const words = (text: string): ReadonlyArray<string> => text.split(" ")
 const simulate = (...args: ReadonlyArray<string>): Promise<Spawned.Ended> => Spawned.run(["simulate", ...args])
 
 describe("shoal simulate", () => {
@@ -23,9 +24,8 @@ describe("shoal simulate", () => {
   })
 
   it("prints JSON, with settings, loss and scenario as told", async () => {
-    const ended = await simulate(
-      ...["--scenario", "partition", "--duration", "30s", "--loss", "5%", "--set", "pushPullInterval=5000", "--json"]
-    )
+    const told = words("--scenario partition --duration 30s --loss 5% --set pushPullInterval=5000 --json")
+    const ended = await simulate(...told)
     const data = JSON.parse(ended.stdout)
     assert.strictEqual(data.scenario, "partition")
     assert.strictEqual(data.network.loss, 0.05)

@@ -41,7 +41,7 @@ describe("Scenarios", () => {
         const plan = scenario.plan({ seed: 5, nodes: size })
         assert.isUndefined(Plan.problem(plan))
         assert.deepStrictEqual(plan, scenario.plan({ seed: 5, nodes: size }))
-        const read = Schema.decodeUnknownSync(Schema.fromJsonString(Plan.Plan))(JSON.stringify(plan))
+        const read = Schema.decodeSync(Schema.fromJsonString(Plan.Plan))(JSON.stringify(plan))
         assert.deepStrictEqual(read, plan)
       }
     })
@@ -86,7 +86,7 @@ describe("Regressions", () => {
   for (const file of Fs.readdirSync(folder).filter((name) => name.endsWith(".json"))) {
     it(`${file} holds`, () => {
       const text = Fs.readFileSync(Path.join(folder, file), "utf8")
-      const kept = Schema.decodeUnknownSync(Schema.fromJsonString(Regression.Regression))(text)
+      const kept = Schema.decodeSync(Schema.fromJsonString(Regression.Regression))(text)
       assert.strictEqual(Regression.fileName(kept), file)
       assert.deepStrictEqual(Trial.run({ plan: kept.plan }).violations, [])
     })

@@ -45,6 +45,8 @@ export class Measures implements Observer {
   /** Deaths that a member outside `anomalous` declared of one outside. */
   suspicions = 0
   readonly points: Array<Point> = []
+  /** When somebody last learned of a change. */
+  lastKnown = 0
   private sim: Simulation | undefined
   private readonly byBoot = new Map<number, Change>()
   private readonly open = new Set<Change>()
@@ -193,6 +195,7 @@ export class Measures implements Observer {
       this.sample(`${change.kind}.first`, this.now - change.begun)
     }
     change.lastKnown = this.now
+    this.lastKnown = this.now
     change.times.push(this.now - change.begun)
     if (change.knownBy.size >= change.expected) this.check(change)
   }

@@ -69,9 +69,9 @@ const distribution = (name: string, runs: ReadonlyArray<ReadonlyArray<number>>):
 }
 
 const distributions = (series: Series.Series): Array<Line> =>
-  [...series.samples].filter(([name]) => /\.(suspected|first|member|all)$|^converged$/.test(name)).map(([name, runs]) =>
-    distribution(name, runs)
-  )
+  [...series.samples].filter(([name]) => /\.(suspected|first|member|all)$|^(known|converged)$/.test(name)).map((
+    [name, runs]
+  ) => distribution(name, runs))
 
 export const svg = (series: Series.Series): string => {
   const charts: Array<string> = []

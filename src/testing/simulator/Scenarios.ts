@@ -157,7 +157,7 @@ const rollingRestart = define(
 const massRestart = define(
   { name: "mass-restart", summary: "All end at once and begin again within two seconds", nodes: 100 },
   (r) => ({
-    duration: 5 * second,
+    duration: second,
     converges: true,
     actions: [
       { _tag: "Crash", at: second, nodes: range(0, r.nodes) },

@@ -94,7 +94,7 @@ export interface Row {
 /** Order in a report: as things happen. */
 const order = ["join", "leave", "crash", "update", "broadcast"].flatMap((kind) =>
   ["contact", "suspected", "first", "member", "all", "spread", "overtaken"].map((part) => `${kind}.${part}`)
-).concat("converged")
+).concat("known", "converged")
 
 /** What was measured, in the order of a report. */
 export const rows = (self: Series): Array<Row> => {

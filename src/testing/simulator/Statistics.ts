@@ -35,11 +35,12 @@ interface Sorted {
   readonly run: Uint32Array
 }
 
-const sort = (runs: ReadonlyArray<ReadonlyArray<number>>, every: number): Sorted => {
+/** Of too many samples a random part: samples of a run come in their order in time, so every k-th would not do. */
+const sort = (runs: ReadonlyArray<ReadonlyArray<number>>, part: number): Sorted => {
+  const random = Prng.make(runs.length)
   const pairs: Array<readonly [number, number]> = []
-  let count = 0
   for (const [run, samples] of runs.entries()) {
-    for (const value of samples) if (count++ % every === 0) pairs.push([value, run])
+    for (const value of samples) if (part >= 1 || Prng.float(random) < part) pairs.push([value, run])
   }
   pairs.sort((a, b) => a[0] - b[0])
   return { values: Float64Array.from(pairs, ([value]) => value), run: Uint32Array.from(pairs, ([, run]) => run) }
@@ -71,7 +72,7 @@ export const summary = (runs: ReadonlyArray<ReadonlyArray<number>>): Summary | u
   const n = filled.reduce((sum, samples) => sum + samples.length, 0)
   if (n === 0) return undefined
   const all = sort(filled, 1)
-  const drawn = n > mostSamples ? sort(filled, Math.ceil(n / mostSamples)) : all
+  const drawn = n > mostSamples ? sort(filled, mostSamples / n) : all
   const random = Prng.make(n)
   const redrawn: ReadonlyArray<Array<number>> = quantiles.map(() => [])
   const weights = new Uint32Array(filled.length)

@@ -60,6 +60,8 @@ export class Trial {
   private readonly plan: Plan.Plan
   private readonly every: number
   private readonly lastFault: number
+  /** When the plan is over: only convergence is waited for. */
+  private readonly over: number
   private readonly stopAtViolation: boolean
   private readonly points: Array<Point> = []
   private memberMs = 0
@@ -90,9 +92,10 @@ export class Trial {
     this.measures.attach(this.simulation)
     this.invariants.attach(this.simulation)
     this.lastFault = Math.max(0, ...plan.actions.map(({ at }) => at))
+    this.over = Math.max(plan.duration, this.lastFault)
     // M4: two recovery intervals (capped at one exchange interval, with jitter) and three exchange intervals.
     const n = Plan.size(plan)
-    this.bound = Math.max(plan.duration, this.lastFault) +
+    this.bound = this.over +
       (2 * params.pushPullInterval + 3 * Params.pushPullEvery(params, n)) * 1.25
   }
 
@@ -128,9 +131,11 @@ export class Trial {
     this.memberMs += (simulation.now - began) * running
     this.note()
     if (this.stopAtViolation && this.invariants.violations.length > 0) return this.end()
-    const { converges, duration, untilKnown } = this.plan
-    if (untilKnown && simulation.now > this.lastFault && this.measures.settled) this.end()
-    else if (simulation.now >= duration) this.onOver(converges)
+    const { converges, untilKnown } = this.plan
+    if (untilKnown && simulation.now > this.lastFault && this.measures.settled) {
+      this.measures.sample("known", this.measures.lastKnown - this.lastFault)
+      this.end()
+    } else if (simulation.now >= this.over) this.onOver(converges)
   }
 
   private note(): void {
@@ -158,7 +163,7 @@ export class Trial {
     if (!calm) this.calmSince = -1
     else if (this.calmSince < 0) this.calmSince = simulation.now
     if (calm && this.queued() === 0) {
-      this.measures.sample("converged", this.calmSince - Math.max(this.plan.duration, this.lastFault))
+      this.measures.sample("converged", this.calmSince - this.over)
       return this.end()
     }
     if (simulation.now < this.bound) return
@@ -177,7 +182,7 @@ export class Trial {
   }
 
   private seconds(): string {
-    return `${((this.simulation.now - Math.max(this.plan.duration, this.lastFault)) / 1000).toFixed(1)} s`
+    return `${((this.simulation.now - this.over) / 1000).toFixed(1)} s`
   }
 
   private queued(): number {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Experiment from "../../../src/testing/simulator/Experiment.ts"
-import * as Plan from "../../../src/testing/simulator/Plan.ts"
+import type * as Plan from "../../../src/testing/simulator/Plan.ts"
 import * as Scenarios from "../../../src/testing/simulator/Scenarios.ts"
 import * as Trial from "../../../src/testing/simulator/Trial.ts"
 import { type Mutant, mutants } from "./Mutants.ts"
