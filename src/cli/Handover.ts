@@ -17,7 +17,8 @@ const Done = Schema.Struct({
   from: Schema.NullOr(Schema.String),
   to: Schema.String,
   epoch: Schema.Finite,
-  tookMs: Schema.Finite
+  tookMs: Schema.Finite,
+  closedMs: Schema.Finite
 })
 
 /** Longer than the cluster's own deadline for it. */
@@ -40,6 +41,8 @@ export const handover = Effect.fn("Handover.handover")(function*(flags: Flags) {
   if (flags.json) return yield* session.print(`${Formatter.formatJson(value, { space: 2 })}\n`)
   const done = yield* Query.decode(Done, value, "/system/handover")
   yield* session.print(
-    `${done.to} is master in reign ${done.epoch}, handed over by ${done.from ?? "nobody"} in ${done.tookMs} ms\n`
+    `${done.to} is master in reign ${done.epoch}, handed over by ${
+      done.from ?? "nobody"
+    } in ${done.tookMs} ms; writes waited ${done.closedMs} ms\n`
   )
 })

@@ -41,6 +41,11 @@ export interface Located {
   readonly lease: "granted" | "wait" | "none"
 }
 
+export interface HandedOver {
+  readonly reign: Reign.Reign
+  readonly closedMs: number
+}
+
 export class ClusterManager extends Context.Service<ClusterManager, {
   readonly view: Effect.Effect<ClusterView.ClusterView>
   /** The current view, then one after every change; a slow reader gets the newest, not each. */
@@ -65,8 +70,8 @@ export class ClusterManager extends Context.Service<ClusterManager, {
   readonly writable: Effect.Effect<Reign.Reign, NotMaster>
   /** Whether a write may begin here, without waiting. */
   readonly isOpen: Effect.Effect<boolean>
-  /** Has the master, whichever node that is, hand over to this member. */
-  readonly handover: (to: MemberId) => Effect.Effect<Reign.Reign, HandoverRefused | NoMaster>
+  /** Has the master, whichever node that is, hand over to this member; the new reign, and how long writes waited. */
+  readonly handover: (to: MemberId) => Effect.Effect<HandedOver, HandoverRefused | NoMaster>
   /** Hands over if this node is master and somebody can take over (at most 2 s), and takes nothing over from now on. */
   readonly retire: Effect.Effect<void>
   /** A part of the node whose state a successor must have. */
@@ -241,7 +246,7 @@ const handoverTimeout = "15 seconds"
 const handover = (
   actor: Actor,
   to: MemberId
-): Effect.Effect<Reign.Reign, HandoverRefused | NoMaster> =>
+): Effect.Effect<HandedOver, HandoverRefused | NoMaster> =>
   masterCall(
     actor,
     (master) =>
@@ -250,7 +255,6 @@ const handover = (
         : actor.calls.call(master, handoverTimeout, (client) => client.ClusterTransfer({ to })),
     { within: handoverTimeout, retryOn: (error) => error._tag === "Busy" }
   ).pipe(
-    Effect.map(({ reign }) => reign),
     Effect.catchTags({
       Busy: () => Effect.flatMap(known(actor), (reign) => Effect.fail(new NoMaster({ reign }))),
       Unavailable: () => Effect.flatMap(known(actor), (reign) => Effect.fail(new NoMaster({ reign })))

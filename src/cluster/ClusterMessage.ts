@@ -35,8 +35,14 @@ export type Answer =
   | { readonly _tag: "Acknowledged"; readonly reign: Reign | undefined }
   /** a write may begin under this reign */
   | { readonly _tag: "Writable"; readonly reign: Reign }
-  /** `reign` is the one that was granted */
-  | { readonly _tag: "HandoverEnded"; readonly reign: Reign | undefined; readonly refused: Refused | undefined }
+  | {
+    readonly _tag: "HandoverEnded"
+    /** the one that was granted */
+    readonly reign: Reign | undefined
+    /** milliseconds for which writes waited */
+    readonly closedMs: number
+    readonly refused: Refused | undefined
+  }
   | { readonly _tag: "NotMaster"; readonly reign: Reign | undefined }
   | { readonly _tag: "LowerReign"; readonly reign: Reign }
 

@@ -120,7 +120,7 @@ export class ClusterRpc extends RpcGroup.make(
   /** To the master: hand over to this member. Answered at the end of the attempt. */
   Rpc.make("ClusterTransfer", {
     payload: { to: MemberIdSchema },
-    success: Schema.Struct({ reign: Reign.Wire }),
+    success: Schema.Struct({ reign: Reign.Wire, closedMs: Schema.Number }),
     error: Schema.Union([HandoverRefused, NotMaster, Busy])
   }),
   Rpc.make("ClusterEnd", { payload: { version: Schema.String }, error: Busy })

@@ -115,7 +115,7 @@ const refused = (question: string, answer: Answer): Effect.Effect<never, NotMast
 export const transfer = Effect.fnUntraced(function*(actor: Actor, to: Member.MemberId) {
   const answer = yield* actor.ask({ _tag: "HandoverAsked", to })
   if (answer._tag !== "HandoverEnded") return yield* refused("HandoverAsked", answer)
-  if (answer.reign !== undefined) return { reign: answer.reign }
+  if (answer.reign !== undefined) return { reign: answer.reign, closedMs: answer.closedMs }
   return yield* new HandoverRefused(answer.refused ?? { reason: "aborted", detail: "it was given up" })
 })
 

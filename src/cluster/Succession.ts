@@ -29,6 +29,9 @@ export interface Succession {
   loading: { readonly attempt: number; readonly sealed: boolean; readonly need: Need; parts: boolean } | undefined
   /** as closed master: the marks of the parts when their last writes have finished */
   closing: { readonly attempt: number; marks: Need["marks"] | undefined } | undefined
+  /** since when this master is closed, and for how long it was the last time */
+  closedAt: number | undefined
+  closedFor: number
   readonly held: Array<Held>
   /** this node is about to leave: it takes nothing over any more */
   retiring: boolean
@@ -42,6 +45,8 @@ export const make = (self: Run, former?: Succession): Succession => ({
   asked: undefined,
   loading: undefined,
   closing: undefined,
+  closedAt: undefined,
+  closedFor: 0,
   held: [],
   retiring: former?.retiring ?? false
 })
@@ -98,7 +103,7 @@ export const apply = (
       const target = fitness(parts, input.to)
       const refused = isRefused(target) ? target : succession.asked === undefined ? undefined : busy
       if (refused !== undefined || isRefused(target)) {
-        return reply(out, input.ask, { _tag: "HandoverEnded", reign: undefined, refused })
+        return reply(out, input.ask, { _tag: "HandoverEnded", reign: undefined, closedMs: 0, refused })
       }
       succession.asked = { attempt: succession.hand.attempts + 1, ask: input.ask }
       const need = { sequence: parts.replica.sequence, marks: {} }
@@ -220,11 +225,14 @@ const carryOut = (parts: Parts, output: HandoverEvent.Output, now: number, out: 
       return void out.push({ _tag: "Persist", floor: epoch, reign: election.reign, claim: epoch })
     }
     case "Close":
+      succession.closedAt = now
       succession.closing = { attempt: output.attempt, marks: undefined }
       if (replica.buffer.size > 0 || replica.erased.length > 0) replica.flushAt = now
       return void out.push({ _tag: "CloseParts", attempt: output.attempt })
     case "Open":
       succession.closing = undefined
+      succession.closedFor = now - (succession.closedAt ?? now)
+      succession.closedAt = undefined
       return
     case "Obey":
       Election.grant(election, topology, output.reign, now, out)
@@ -236,13 +244,18 @@ const carryOut = (parts: Parts, output: HandoverEvent.Output, now: number, out: 
     case "Ended": {
       const { attempt, outcome } = output
       const done = outcome._tag === "Done" ? "done" : `aborted: ${outcome.reason}`
-      out.push({ _tag: "Log", message: "a handover ended", fields: { attempt, outcome: done } })
+      out.push({
+        _tag: "Log",
+        message: "a handover ended",
+        fields: { attempt, outcome: done, closedMs: Math.round(succession.closedFor) }
+      })
       if (succession.asked?.attempt !== attempt) return
       const { ask } = succession.asked
       succession.asked = undefined
       return reply(out, ask, {
         _tag: "HandoverEnded",
         reign: outcome._tag === "Done" ? outcome.reign : undefined,
+        closedMs: succession.closedFor,
         refused: outcome._tag === "Done" ? undefined : { reason: "aborted", detail: outcome.reason }
       })
     }

@@ -235,12 +235,13 @@ const handover = Effect.fnUntraced(function*(body: Uint8Array | undefined) {
   const cluster = yield* ClusterManager
   const { to } = yield* decodeBody(HandoverBody, body, `{ "to": "n2" }`)
   const former = ClusterView.master(yield* cluster.view)?.id ?? null
-  const [took, reign] = yield* Effect.timed(cluster.handover(Member.id(to)))
+  const [took, { closedMs, reign }] = yield* Effect.timed(cluster.handover(Member.id(to)))
   return yield* json(200, {
     from: former,
     to: reign.id,
     epoch: reign.epoch,
-    tookMs: Math.round(Duration.toMillis(took))
+    tookMs: Math.round(Duration.toMillis(took)),
+    closedMs: Math.round(closedMs)
   })
 })
 

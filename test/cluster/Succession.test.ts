@@ -33,8 +33,8 @@ describe("Succession", () => {
       const exit = handover(world, at, to)
       assert.isTrue(Exit.isSuccess(exit), world.trace.slice(-30).join("\n"))
       if (!Exit.isSuccess(exit)) return
-      assert.strictEqual<string>(exit.value.id, to)
-      assert.strictEqual(exit.value.kind, "granted")
+      assert.strictEqual<string>(exit.value.reign.id, to)
+      assert.strictEqual(exit.value.reign.kind, "granted")
       assert.isBelow(world.world.now - before, 100)
       world.world.runFor(50)
       assert.deepStrictEqual<ReadonlyArray<string | undefined>>(
