@@ -74,8 +74,13 @@ describe("Connections with a cluster key", () => {
     Effect.gen(function*() {
       const [a, b] = [yield* node(1), yield* node(1)]
       const { port, sockets } = yield* echo(a.tcp)
-      const socket = b.tcp.connect({ host: "127.0.0.1", port })
+      let ephemeral = ""
+      const socket = b.tcp.connect({ host: "127.0.0.1", port }, () => {
+        if (socket instanceof Tls.TLSSocket) ephemeral = JSON.stringify(socket.getEphemeralKeyInfo())
+      })
       assert.strictEqual(yield* ask(socket), "hello")
+      // Forward secrecy: the key alone does not open a recording.
+      assert.include(ephemeral, "X25519")
       const [server] = sockets
       assert.instanceOf(server, Tls.TLSSocket)
       if (!(server instanceof Tls.TLSSocket)) return
