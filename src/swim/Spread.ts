@@ -11,11 +11,12 @@ import * as Prng from "./Prng.ts"
 
 const targets: Array<number> = []
 
-/** Sends below which an entry is forwarded eagerly: up to three rounds, at least two sends kept for the tick. */
+/** Sends below which an entry is forwarded eagerly: up to four rounds (after three, one rumour in forty misses somebody
+ * among a thousand and waits for the tick), at least two sends kept for the tick. */
 const eagerBelow = (core: Core.Core): number => {
   const fanout = core.params.gossipFanout
   const limit = Core.transmitLimit(core)
-  return Math.max(1, Math.min(3 * fanout, limit - 2) - fanout + 1)
+  return Math.max(1, Math.min(4 * fanout, limit - 2) - fanout + 1)
 }
 
 /** The tick runs only while there is something to say; its first moment is random, so that members do not beat as one. */
