@@ -171,3 +171,18 @@ describe("NodeSettings", () => {
     }
   })
 })
+
+describe("with a cluster key", () => {
+  it("listens wherever it is told to", () => {
+    const resolved = NodeSettings.resolve({
+      flags: { bind: "0.0.0.0:7946", advertise: "10.0.0.1:7946", http: "[::]:80", rpc: "10.0.0.1:0" },
+      env: {},
+      hostname: "box",
+      home: "/home/ada",
+      version: "1.2.3",
+      keyed: true
+    })
+    assert.isTrue(Result.isSuccess(resolved))
+    if (Result.isSuccess(resolved)) assert.deepStrictEqual(resolved.success.bind, { host: "0.0.0.0", port: 7946 })
+  })
+})
