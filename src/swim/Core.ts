@@ -97,6 +97,8 @@ export interface Stream {
   /** A peer without anything takes it all without passing it on. */
   quiet: boolean
   opened: boolean
+  /** The peer joins by this exchange. */
+  joiner: boolean
   /** Who is at the other end, once it has said so. */
   peer: Member.MemberId | undefined
   /** Its outcome is known to whoever began it. */
@@ -199,6 +201,11 @@ export interface Core {
   readonly answered: Map<string, number>
   /** Somebody we held dead is back: its table and ours are compared next. */
   healed: Member.Address | undefined
+  /** Newcomers that we, a newcomer ourselves, may still greet, and until when. */
+  greetings: number
+  greetUntil: number
+  /** Whom we let in lately. */
+  readonly newcomers: Array<{ readonly address: Member.Address; readonly at: number }>
   /** Somebody is new: an exchange soon makes sure that nobody misses it. */
   settle: boolean
   lastHeal: number
@@ -291,6 +298,9 @@ export const make = (options: {
     recoveryRound: 0,
     answered: new Map(),
     healed: undefined,
+    greetings: 0,
+    greetUntil: -Infinity,
+    newcomers: [],
     settle: false,
     lastHeal: -Infinity,
     changedAt: now,

@@ -5,6 +5,7 @@
 import * as Core from "./Core.ts"
 import * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
+import * as Newcomers from "./Newcomers.ts"
 import * as Params from "./Params.ts"
 import * as Prng from "./Prng.ts"
 import * as Rumor from "./Rumor.ts"
@@ -122,6 +123,7 @@ export const onJoinPulled = (core: Core.Core, stream: Core.Stream): void => {
       core.incarnation++
     }
     Rumor.announce(core)
+    Newcomers.announce(core)
   }
   Sync.introduceSelf(core, stream)
 }

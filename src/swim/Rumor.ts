@@ -9,6 +9,7 @@ import * as Core from "./Core.ts"
 import * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
 import type * as Message from "./Message.ts"
+import * as Newcomers from "./Newcomers.ts"
 import * as Spread from "./Spread.ts"
 import * as Suspicion from "./Suspicion.ts"
 
@@ -172,6 +173,7 @@ const insert = (core: Core.Core, member: Member.Member, source: Source): void =>
     Core.notify(core, { _tag: "Suspected", member })
   }
   pass(core, row, source)
+  Newcomers.greet(core, member, source.from)
 }
 
 const aboutSelf = (core: Core.Core, member: Member.Member, source: Source): void => {

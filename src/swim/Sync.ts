@@ -15,6 +15,7 @@ import * as Items from "./Items.ts"
 import type * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
 import type * as Message from "./Message.ts"
+import * as Newcomers from "./Newcomers.ts"
 import * as Rumor from "./Rumor.ts"
 
 /** Frames stay well below the stream's frame limit. */
@@ -149,6 +150,7 @@ const make = (
     equal: false,
     quiet: options.purpose === "join",
     opened: false,
+    joiner: false,
     peer: undefined,
     reported: false,
     changed: 0
@@ -263,6 +265,7 @@ export const receive = (core: Core.Core, stream: Core.Stream, message: Message.M
       if (stream.initiator || stream.sent) refuse(core, stream, "unexpected-digest")
       else {
         stream.peer = message.from
+        stream.joiner = message.join
         onDigest(core, stream, message)
       }
       return false
@@ -320,5 +323,6 @@ export const onState = (core: Core.Core, stream: Core.Stream, message: Message.S
     message.status === "dead" && known?.bootId === message.bootId && Members.isActive(core.table, row)
   ) Rumor.claim(core, message, "suspect", { spread: true }, stream.peer ?? core.self.id)
   else Rumor.introduce(core, message, source)
+  if (stream.joiner && message.id === stream.peer) Newcomers.letIn(core, message)
   if (core.out.length > before) stream.changed++
 }
