@@ -547,6 +547,7 @@ const accept = (
   if (!Reign.isHeldBy(grant, self.self) || grant.kind !== "granted" || !Reign.isLower(phase.reign, grant)) {
     return letGo(self, phase, "the grant is not for it", out)
   }
-  out.push({ _tag: "Obey", reign: grant }, answer)
+  // the answer first: writes wait at the old master until it has it
+  out.push(answer, { _tag: "Obey", reign: grant })
   return { ...idle(self), over: { reign: phase.reign, attempt, accepted: true } }
 }

@@ -200,13 +200,13 @@ const feed = (parts: Parts, event: HandoverEvent.Event, now: number, out: Array<
   succession.hand = Handover.step(succession.hand, event, context, outputs)
   election.granted = Handover.hasGranted(succession.hand)
   if (!isFollowing(succession)) succession.loading = undefined
-  for (const output of outputs) carryOut(parts, output, now, out)
   const after = succession.hand.phase._tag
   if (before !== after) {
     const { phase } = succession.hand
     const attempt = "attempt" in phase ? phase.attempt : succession.hand.attempts
     out.push({ _tag: "Log", message: "the handover went on", fields: { phase: after, former: before, attempt } })
   }
+  for (const output of outputs) carryOut(parts, output, now, out)
 }
 
 const carryOut = (parts: Parts, output: HandoverEvent.Output, now: number, out: Array<Output>): void => {

@@ -26,6 +26,7 @@ const intervalMs = 2000
 const callTimeout = "1 second"
 /** Records of one bucket; a node with many comes up in several seconds, not in one call. */
 const bucketTimeout = "5 seconds"
+const arrivalPoll = "1 millis"
 /** Calls at once when all members are asked. */
 const breadth = 16
 
@@ -169,7 +170,11 @@ export const make = (parts: Parts): CatalogSync => {
   const ready = (reign: Reign.Reign) =>
     Effect.suspend(() => isHanded(reign) || Reign.equals(readyFor, reign) ? Effect.void : complete(reign))
   const load = Effect.fnUntraced(function*(from: Run, mark: string | undefined) {
-    if (mark === undefined || mark !== CatalogState.digest(ledger.state)) yield* pull(parts, from.id)
+    // the last change of a closed master is on its way already: it may be here before it is pulled
+    const arrives = Effect.gen(function*() {
+      while (mark !== CatalogState.digest(ledger.state)) yield* Effect.sleep(arrivalPoll)
+    })
+    yield* mark === undefined ? pull(parts, from.id) : Effect.raceFirst(arrives, pull(parts, from.id))
     if (mark !== undefined) loadedFrom = from
   })
   const compare = Effect.gen(function*() {
@@ -192,7 +197,12 @@ export const make = (parts: Parts): CatalogSync => {
     Stream.changesWith((a, b) => Reign.equals(a.reign, b.reign) && a.role === b.role),
     Stream.runForEach(({ reign, role }) => {
       if (reign === undefined) return Effect.void
-      return role === "master" ? complete(reign) : Effect.ignore(pull(parts, reign.id))
+      const all = role === "master" ? complete(reign) : Effect.ignore(pull(parts, reign.id))
+      // after a grant nothing is missing: what is only checked leaves the first moments to the writes that waited
+      return reign.kind !== "granted" ? all : Effect.flatMap(
+        Random.nextIntBetween(intervalMs / 4, intervalMs / 2),
+        (wait) => Effect.andThen(Effect.sleep(wait), all)
+      )
     })
   )
   const supervised = <A>(name: string, loop: Effect.Effect<A>): Effect.Effect<never> =>

@@ -160,10 +160,14 @@ const write = Effect.fnUntraced(function*(parts: Parts, change: Change) {
   if (Result.isFailure(committed)) return yield* abort(parts, change, failure(made, committed.failure.message))
   yield* Metric.update(Metric.withAttributes(CatalogMetrics.writes, { outcome: "durable" }), 1)
   const merged = ledger.get(record.name)
-  if (merged === undefined) return
-  const told = yield* Effect.forkIn(sync.spread([merged]), scope)
-  yield* Effect.timeoutOption(Fiber.await(told), spreadPatience)
+  return merged === undefined ? undefined : yield* Effect.forkIn(sync.spread([merged]), scope)
 })
+
+/** What a change gave, and those who are being told of it. */
+interface Done<A> {
+  readonly value: A
+  readonly told: Fiber.Fiber<void> | undefined
+}
 
 const deploy = Effect.fnUntraced(function*(parts: Parts, options: Parameters<CatalogWriter["deploy"]>[0]) {
   const { bundles, cluster, digests, ledger, sync } = parts
@@ -189,11 +193,11 @@ const deploy = Effect.fnUntraced(function*(parts: Parts, options: Parameters<Cat
   const manifest: Manifest.Manifest = known ?? { ...draft, version, createdAt: at }
   const stamp = ledger.nextStamp(reign.epoch, reign.id)
   const over = before === undefined ? undefined : CatalogState.current(before, alias)?.stamp
-  yield* write(parts, { reign, record: CatalogState.deployment({ manifest, alias, stamp, at, over }) })
+  const told = yield* write(parts, { reign, record: CatalogState.deployment({ manifest, alias, stamp, at, over }) })
   yield* Effect.logInfo("a function was deployed").pipe(
     Effect.annotateLogs({ function: manifest.name, version, alias, epoch: stamp.epoch, sequence: stamp.sequence })
   )
-  return manifest
+  return { value: manifest, told }
 })
 
 const remove = Effect.fnUntraced(function*(parts: Parts, name: Manifest.FunctionName) {
@@ -203,10 +207,11 @@ const remove = Effect.fnUntraced(function*(parts: Parts, name: Manifest.Function
   const before = ledger.get(name)
   if (before === undefined || !CatalogState.isVisible(before)) return yield* new NotFound({ name, unavailable: false })
   const stamp = ledger.nextStamp(reign.epoch, reign.id)
-  yield* write(parts, { reign, record: CatalogState.removal(name, stamp) })
+  const told = yield* write(parts, { reign, record: CatalogState.removal(name, stamp) })
   yield* Effect.logInfo("a function was removed").pipe(
     Effect.annotateLogs({ function: name, epoch: stamp.epoch, sequence: stamp.sequence })
   )
+  return { value: undefined, told }
 })
 
 export const make = (parts: Parts): CatalogWriter => {
@@ -223,9 +228,17 @@ export const make = (parts: Parts): CatalogWriter => {
       Effect.flatMap((done) => Option.isSome(done) ? Effect.succeed(done.value) : Effect.suspend(() => turn(effect)))
     )
   }
-  /** A caller that goes away does not leave a change half written. */
-  const whole = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | NotMaster> =>
-    Effect.flatMap(Effect.forkIn(turn(effect), parts.scope), Fiber.join)
+  /** A caller that goes away does not leave a change half written. It waits a moment for everybody to be told, while the
+   * next change is made. */
+  const whole = <A, E>(effect: Effect.Effect<Done<A>, E>): Effect.Effect<A, E | NotMaster> =>
+    Effect.forkIn(turn(effect), parts.scope).pipe(
+      Effect.flatMap(Fiber.join),
+      Effect.flatMap(({ told, value }) =>
+        told === undefined
+          ? Effect.succeed(value)
+          : Effect.as(Effect.timeoutOption(Fiber.await(told), spreadPatience), value)
+      )
+    )
   return {
     deploy: (options) => whole(deploy(parts, options)),
     remove: (name) => whole(remove(parts, name)),

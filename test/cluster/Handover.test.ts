@@ -157,7 +157,7 @@ describe("Handover, step by step", () => {
       { epoch: grant.epoch, kind: grant.kind, id: grant.id, predecessor: grant.predecessor },
       { epoch: 5, kind: "granted", id: target.id, predecessor: { epoch: 4, bootId: 1 } }
     )
-    assert.deepStrictEqual(tags(b.hear(old, commit.message)), ["Obey", "Accepted"])
+    assert.deepStrictEqual(tags(b.hear(old, commit.message)), ["Accepted", "Obey"])
     assert.deepStrictEqual(tags(a.hear(target, { _tag: "Accepted", reign, attempt: 1 })), ["Obey"])
     assert.isFalse(a.open())
   })
