@@ -13,8 +13,6 @@ import type { Aead, Cipher } from "./Cipher.ts"
 /** 16, 24 or 32 random bytes. */
 export type Secret = Redacted.Redacted<Uint8Array>
 
-/** Length of a key that `shoal key generate` makes. */
-export const generatedBytes = 32
 const lengths = new Set([16, 24, 32])
 
 export interface ClusterKey {

@@ -4,10 +4,8 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import { execFileSync } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { readFileSync } from "node:fs"
 import * as Net from "node:net"
-import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Tls from "node:tls"
 import * as ClusterKey from "../../src/membership/ClusterKey.ts"
@@ -124,19 +122,12 @@ describe("Connections with a cluster key", () => {
 
   it.live("are not opened to a server that has a certificate instead of the key; it reads nothing", () =>
     Effect.gen(function*() {
-      const folder = mkdtempSync(Path.join(Os.tmpdir(), "shoal-tls-"))
-      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true })))
-      const [key, cert] = [Path.join(folder, "key.pem"), Path.join(folder, "cert.pem")]
-      const subject = ["-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-      const algorithm = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-      execFileSync("openssl", ["req", "-x509", ...algorithm, ...subject, "-keyout", key, "-out", cert], {
-        stdio: "ignore"
-      })
+      const fixture = (name: string) => readFileSync(Path.join(import.meta.dirname, "../fixtures/tls", name))
       let read = ""
       const { port } = yield* echo({
         ...Tcp.plain,
         createServer: (onConnection) =>
-          Tls.createServer({ key: readFileSync(key), cert: readFileSync(cert) }, (socket) => {
+          Tls.createServer({ key: fixture("key.pem"), cert: fixture("cert.pem") }, (socket) => {
             socket.on("data", (chunk) => read += chunk.toString())
             onConnection(socket)
           })
