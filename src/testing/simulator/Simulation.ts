@@ -134,14 +134,14 @@ export class Simulation implements Pipes.World {
 
   private warm(): void {
     const early = this.nodes.slice(0, this.plan.nodes)
-    const machines = early.map((node) => this.boot(node, this.plan.nodes))
+    const machines = early.map((node) => this.boot(node))
     Warm.fill(machines)
     this.recount()
     for (const node of early) this.step(node, { _tag: "TimerFired", now: SimNode.local(node, 0) })
   }
 
   /** Begins a run of the member's process; it knows nobody yet. */
-  boot(node: SimNode.SimNode, capacity = 8): Swim.Swim {
+  boot(node: SimNode.SimNode): Swim.Swim {
     const bootId = Prng.next(this.boots) * 65_536 + (Prng.next(this.boots) & 0xffff)
     const { address, id, meta } = node
     const startedAt = Math.floor(1_700_000_000_000 + this.now + node.skew) + (this.now === 0 ? node.index : 0)
@@ -152,8 +152,7 @@ export class Simulation implements Pipes.World {
       now: SimNode.local(node, this.now),
       sizeOf: this.sizes,
       packetOverhead: this.packet.overhead,
-      identities: this.identities,
-      capacity
+      identities: this.identities
     })
     node.swim = swim
     node.up = true
