@@ -22,6 +22,8 @@ export interface Source {
   readonly spread: boolean
   /** When the member took this status; only exchanges know. */
   readonly since?: number | undefined
+  /** What introduced a living member is passed on as it came. */
+  readonly message?: Message.Alive | undefined
 }
 
 export interface Claim {
@@ -158,7 +160,7 @@ const changed = (a: Member.Member, b: Member.Member): boolean =>
   a.startedAt !== b.startedAt || !Member.sameAddress(a.address, b.address) || !Member.sameBytes(a.meta, b.meta)
 
 const pass = (core: Core.Core, row: number, source: Source): void => {
-  if (source.spread) Spread.update(core, Members.identity(core.table, row).id, stateOf(core, row))
+  if (source.spread) Spread.update(core, Members.identity(core.table, row).id, source.message ?? stateOf(core, row))
 }
 
 const insert = (core: Core.Core, member: Member.Member, source: Source): void => {

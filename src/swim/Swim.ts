@@ -248,7 +248,7 @@ const receive = (core: Core.Core, message: Message.Message, from: Member.Address
     case "Nack":
       return Probe.onNack(core, message.seq)
     case "Alive":
-      return Rumor.introduce(core, { ...message, status: "alive" }, { from, spread: true })
+      return Rumor.introduce(core, { ...message, status: "alive" }, { from, spread: true, message })
     case "State":
       return Rumor.introduce(core, message, { from, spread: true, since: core.now - message.age })
     case "Suspect":

@@ -39,7 +39,7 @@ export const make = (codec: Codec.Codec): Packet => {
     overhead,
     sizeOf: (message) => prefix + part(message).length,
     encode: (messages) => encode(messages.map(part)),
-    decode: (bytes, out) => decode(codec, bytes, out)
+    decode: (bytes, out) => decode(codec, bytes, { out, cache })
   }
 }
 
@@ -61,18 +61,33 @@ const encode = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
   return packet
 }
 
-const decode = (codec: Codec.Codec, bytes: Uint8Array, out: Array<Message.Message>): string | undefined => {
+const decode = (
+  codec: Codec.Codec,
+  bytes: Uint8Array,
+  options: Pick<Parts, "out" | "cache">
+): string | undefined => {
   if (bytes.length < overhead || bytes[0] !== 0x53 || bytes[1] !== 0x48) return "not-ours"
   if (bytes[2] !== version) return "unknown-version"
   if (bytes[3] !== 0) return "unknown-flags"
-  return parts(codec, bytes, { at: overhead, out })
+  return parts(codec, bytes, { at: overhead, ...options })
 }
+
+interface Parts {
+  readonly at: number
+  readonly out: Array<Message.Message>
+  readonly max?: number
+  /** Where the bytes of what is passed on are kept. */
+  readonly cache?: WeakMap<Message.Message, Uint8Array>
+}
+
+/** What a member passes on as it came. */
+const isPassedOn = ({ _tag }: Message.Message): boolean => _tag === "Alive" || _tag === "Broadcast"
 
 /** The parts from `at` to the end, also used for stream frames. */
 export const parts = (
   codec: Codec.Codec,
   bytes: Uint8Array,
-  options: { readonly at: number; readonly out: Array<Message.Message>; readonly max?: number }
+  options: Parts
 ): string | undefined => {
   let at = options.at
   for (let count = 0; at < bytes.length; count++) {
@@ -81,8 +96,10 @@ export const parts = (
     const length = ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)
     at += prefix
     if (at + length > bytes.length) return "truncated"
-    const decoded = codec.decode(bytes.subarray(at, at + length))
+    const part = bytes.subarray(at, at + length)
+    const decoded = codec.decode(part)
     if (Result.isFailure(decoded)) return decoded.failure
+    if (options.cache !== undefined && isPassedOn(decoded.success)) options.cache.set(decoded.success, part.slice())
     options.out.push(decoded.success)
     at += length
   }
