@@ -6,6 +6,9 @@ import type * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
 import * as Spread from "./Spread.ts"
 
+/** Up to so many members hear a goodbye from the leaver itself: gossip misses one in some hundred, which then waits. */
+const smallCluster = 64
+
 const told: Array<number> = []
 
 export const start = (core: Core.Core): void => {
@@ -18,17 +21,17 @@ export const start = (core: Core.Core): void => {
     until: core.now + core.params.leaveTimeout
   }
   Spread.update(core, core.self.id, Core.selfLeft(core))
-  tell(core)
+  tell(core, core.table.active <= smallCluster ? core.table.active : 0)
 }
 
-/** Tells as many as are still needed, twice over, until the deadline. */
-const tell = (core: Core.Core): void => {
+/** Tells as many as are still needed, twice over and at least `atLeast`, until the deadline. */
+const tell = (core: Core.Core, atLeast: number): void => {
   const { leaving } = core
   if (leaving === undefined) return
   if (leaving.acks.size >= leaving.needed || core.now >= leaving.until) return finish(core, leaving)
   told.length = 0
   Members.sample(core.table, core.random, {
-    count: 2 * (leaving.needed - leaving.acks.size),
+    count: Math.max(atLeast, 2 * (leaving.needed - leaving.acks.size)),
     accept: (row) => !leaving.acks.has(Members.identity(core.table, row).id),
     into: told
   })
@@ -37,7 +40,7 @@ const tell = (core: Core.Core): void => {
   Core.timer(core, Math.max(1, again), Core.Kind.leave)
 }
 
-export const onTimer = tell
+export const onTimer = (core: Core.Core): void => tell(core, 0)
 
 export const onAck = (core: Core.Core, bootId: number, from: Member.MemberId): void => {
   const { leaving } = core

@@ -59,4 +59,14 @@ describe("Leaving", () => {
     machine.advance(10)
     assert.isTrue(machine.sentOf("Alive").some(({ message }) => message.id === id(0) && message.incarnation === 1))
   })
+
+  it("tells everybody of a small cluster itself, and a few of a large one", () => {
+    const told = (members: number): number => {
+      const machine = among(members, { eagerDelay: 0 })
+      machine.command({ _tag: "Leave" })
+      return new Set(machine.sentOf("Left").map(({ to }) => to.host)).size
+    }
+    assert.strictEqual(told(40), 40)
+    assert.strictEqual(told(100), 6)
+  })
 })
