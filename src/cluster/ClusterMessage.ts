@@ -168,6 +168,8 @@ export type Input =
   | { readonly _tag: "WriteAsked"; readonly now: number; readonly ask: number }
   | { readonly _tag: "HandoverAsked"; readonly now: number; readonly ask: number; readonly to: MemberId }
   | { readonly _tag: "HandoverReceived"; readonly now: number; readonly from: Run; readonly message: Message }
+  /** nobody, or another, listens where this run of a member did: its process is gone */
+  | { readonly _tag: "HandoverLost"; readonly now: number; readonly run: Run }
   /** the last writes of the other parts have finished */
   | { readonly _tag: "PartsClosed"; readonly now: number; readonly attempt: number; readonly marks: Need["marks"] }
   | {

@@ -166,6 +166,7 @@ const apply = (self: ClusterState, input: Input, out: Array<Output>): void => {
       return applyWrite(self, input, out)
     case "HandoverAsked":
     case "HandoverReceived":
+    case "HandoverLost":
     case "PartsClosed":
     case "PartsLoaded":
     case "Retiring":

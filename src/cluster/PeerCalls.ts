@@ -102,8 +102,13 @@ export const make = Effect.fnUntraced(function*(directory: Directory) {
   const carryOut = (output: Message): Effect.Effect<void> => {
     switch (output._tag) {
       case "SendHandover":
-        return Effect.ignore(
-          call(output.to, messageTimeout, (client) => client.ClusterHandover({ message: output.message }))
+        return call(output.to, messageTimeout, (client) => client.ClusterHandover({ message: output.message })).pipe(
+          Effect.catchTag("Unavailable", ({ reason }) =>
+            reason === "Refused" || reason === "OtherMember"
+              ? directory.post({ _tag: "HandoverLost", run: output.to })
+              : Effect.void),
+          // it is repeated
+          Effect.ignore
         )
       case "Announce":
         return each(

@@ -29,7 +29,8 @@ export interface Succession {
   loading: { readonly attempt: number; readonly sealed: boolean; readonly need: Need; parts: boolean } | undefined
   /** as closed master: the marks of the parts when their last writes have finished */
   closing: { readonly attempt: number; marks: Need["marks"] | undefined } | undefined
-  /** since when this master is closed, and for how long it was the last time */
+  /** since when this closed master makes no write, and for how long it was so the last time: what a handover costs. A
+   * write that arrives while another is made would wait for that one anyway. */
   closedAt: number | undefined
   closedFor: number
   readonly held: Array<Held>
@@ -90,7 +91,7 @@ const isRefused = (found: Run | Refused): found is Refused => "reason" in found
 
 export const apply = (
   parts: Parts,
-  input: Of<"HandoverAsked" | "HandoverReceived" | "PartsClosed" | "PartsLoaded" | "Retiring">,
+  input: Of<"HandoverAsked" | "HandoverReceived" | "HandoverLost" | "PartsClosed" | "PartsLoaded" | "Retiring">,
   out: Array<Output>
 ): void => {
   const { election, succession } = parts
@@ -111,6 +112,8 @@ export const apply = (
     }
     case "HandoverReceived":
       return receive(parts, input, out)
+    case "HandoverLost":
+      return feed(parts, { _tag: "Gone", run: input.run }, now, out)
     case "PartsClosed":
       if (succession.closing?.attempt === input.attempt) succession.closing.marks = input.marks
       return
@@ -180,6 +183,7 @@ const checkDrained = (parts: Parts, now: number, out: Array<Output>): void => {
   const { closing } = succession
   if (closing?.marks === undefined || replica.buffer.size > 0 || replica.erased.length > 0) return
   succession.closing = undefined
+  succession.closedAt = now
   const need = { sequence: replica.sequence, marks: closing.marks }
   feed(parts, { _tag: "Drained", attempt: closing.attempt, need }, now, out)
 }
@@ -225,7 +229,6 @@ const carryOut = (parts: Parts, output: HandoverEvent.Output, now: number, out: 
       return void out.push({ _tag: "Persist", floor: epoch, reign: election.reign, claim: epoch })
     }
     case "Close":
-      succession.closedAt = now
       succession.closing = { attempt: output.attempt, marks: undefined }
       if (replica.buffer.size > 0 || replica.erased.length > 0) replica.flushAt = now
       return void out.push({ _tag: "CloseParts", attempt: output.attempt })

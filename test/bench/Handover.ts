@@ -5,7 +5,7 @@
 import { LocalCluster, type Node } from "../e2e/LocalCluster.ts"
 import { type Row, row } from "./Row.ts"
 
-const rounds = Number(process.env["ROUNDS"] ?? 200)
+const rounds = 200
 const pauseMs = 1
 
 const bundle = Buffer.from("export default () => new Response('ok')").toString("base64")
