@@ -35,6 +35,8 @@ describe("Succession", () => {
       if (!Exit.isSuccess(exit)) return
       assert.strictEqual<string>(exit.value.reign.id, to)
       assert.strictEqual(exit.value.reign.kind, "granted")
+      // H1: three messages of at most some milliseconds, and no timer
+      assert.isBelow(exit.value.closedMs, 20)
       assert.isBelow(world.world.now - before, 100)
       world.world.runFor(50)
       assert.deepStrictEqual<ReadonlyArray<string | undefined>>(
