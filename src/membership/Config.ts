@@ -77,7 +77,7 @@ export interface Options {
   readonly streamTimeout?: Duration.Input | undefined
   /** No datagram is larger, bytes. 1400. */
   readonly datagramBudget?: number | undefined
-  /** State exchanges at once, per direction. 32. Per node. */
+  /** State exchanges at once, per direction. 64. Per node. */
   readonly maxStreams?: number | undefined
   /** Any other setting of the protocol, in its own units. */
   readonly params?: Partial<Params.Params> | undefined

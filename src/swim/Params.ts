@@ -68,8 +68,9 @@ export interface Params {
   readonly streamTimeout: number
   /** Table exchanges open at once, in each direction. */
   readonly maxStreams: number
-  /** Queue bounds of user broadcasts: bytes and age (ms). */
+  /** User broadcasts queued, and those kept for members that missed them, each up to so many bytes. */
   readonly broadcastBytes: number
+  /** How long a broadcast is passed on and kept. Unit ms. */
   readonly broadcastAge: number
   /** Share of a packet kept for user broadcasts while there are some, 0 to 1. */
   readonly broadcastShare: number

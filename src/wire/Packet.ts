@@ -28,10 +28,13 @@ export interface Packet {
 
 export const make = (codec: Codec.Codec): Packet => {
   const cache = new WeakMap<Message.Message, Uint8Array>()
+  // What is passed on is passed on while its packet is handled: then it goes out in the bytes in which it came.
+  const received: Received = { messages: [], parts: [] }
   const part = (message: Message.Message): Uint8Array => {
     const known = cache.get(message)
     if (known !== undefined) return known
-    const bytes = codec.encode(message)
+    const came = received.messages.indexOf(message)
+    const bytes = came < 0 ? codec.encode(message) : received.parts[came]?.slice() ?? codec.encode(message)
     cache.set(message, bytes)
     return bytes
   }
@@ -39,7 +42,11 @@ export const make = (codec: Codec.Codec): Packet => {
     overhead,
     sizeOf: (message) => prefix + part(message).length,
     encode: (messages) => encode(messages.map(part)),
-    decode: (bytes, out) => decode(codec, bytes, { out, cache })
+    decode: (bytes, out) => {
+      received.messages.length = 0
+      received.parts.length = 0
+      return decode(codec, bytes, { out, received })
+    }
   }
 }
 
@@ -64,7 +71,7 @@ const encode = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
 const decode = (
   codec: Codec.Codec,
   bytes: Uint8Array,
-  options: Pick<Parts, "out" | "cache">
+  options: Pick<Parts, "out" | "received">
 ): string | undefined => {
   if (bytes.length < overhead || bytes[0] !== 0x53 || bytes[1] !== 0x48) return "not-ours"
   if (bytes[2] !== version) return "unknown-version"
@@ -76,9 +83,16 @@ interface Parts {
   readonly at: number
   readonly out: Array<Message.Message>
   readonly max?: number
-  /** Where the bytes of what is passed on are kept. */
-  readonly cache?: WeakMap<Message.Message, Uint8Array>
+  readonly received?: Received
 }
+
+/** The messages of the packet in hand that may be passed on, and their bytes. */
+interface Received {
+  readonly messages: Array<Message.Message>
+  readonly parts: Array<Uint8Array>
+}
+
+const receivedKept = 64
 
 /** What a member passes on as it came. */
 const isPassedOn = ({ _tag }: Message.Message): boolean => _tag === "Alive" || _tag === "Broadcast"
@@ -99,7 +113,11 @@ export const parts = (
     const part = bytes.subarray(at, at + length)
     const decoded = codec.decode(part)
     if (Result.isFailure(decoded)) return decoded.failure
-    if (options.cache !== undefined && isPassedOn(decoded.success)) options.cache.set(decoded.success, part.slice())
+    const { received } = options
+    if (received !== undefined && received.parts.length < receivedKept && isPassedOn(decoded.success)) {
+      received.messages.push(decoded.success)
+      received.parts.push(part)
+    }
     options.out.push(decoded.success)
     at += length
   }

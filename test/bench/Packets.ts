@@ -115,6 +115,7 @@ const memory = (): number => {
   const collect = runInNewContext("gc") as () => void
   const used = (): number => {
     collect()
+    collect()
     const { arrayBuffers, heapUsed } = process.memoryUsage()
     return heapUsed + arrayBuffers
   }
@@ -161,13 +162,15 @@ const codec = (which: Codec.Codec): { readonly bytes: number; readonly parts: nu
 }
 
 export const run = async (progress: (line: string) => void): Promise<ReadonlyArray<Row>> => {
-  const rows: Array<Row> = []
+  // First, before anything else has left something to collect.
+  const rows = [row("packets.memory-per-member", "B", [memory()])]
+  progress(`${rows[0]?.p50} B of memory per member`)
   for (const which of [Codec.binary, Codec.json]) {
     const { bytes, parts, rows: measured } = codec(which)
     progress(`${which.name}: ${bytes} bytes for ${parts} messages`)
     rows.push(...measured, row(`packets.bytes-per-alive-${which.name}`, "B", [bytes / parts]))
   }
-  const copy = rows[0]
+  const copy = rows[1]
   const control = copy === undefined ? null : { name: copy.name, p50: copy.p50 }
   for (const size of [100, 1000, 10_000]) {
     for (const kind of ["known", "fresh"] as const) {
@@ -176,6 +179,5 @@ export const run = async (progress: (line: string) => void): Promise<ReadonlyArr
       progress(`${kind} news at ${size}: ${rows.at(-1)?.p50} µs, p99 ${rows.at(-1)?.p99} µs`)
     }
   }
-  rows.push(row("packets.memory-per-member", "B", [memory()]))
   return rows
 }
