@@ -4,6 +4,7 @@
 import * as Awareness from "./Awareness.ts"
 import * as BroadcastLog from "./BroadcastLog.ts"
 import type * as Direct from "./Direct.ts"
+import type * as Flaps from "./Flaps.ts"
 import * as Gossip from "./Gossip.ts"
 import * as Identities from "./Identities.ts"
 import type * as Member from "./Member.ts"
@@ -160,6 +161,7 @@ export interface Core {
   readonly judging: Array<Probe>
   readonly relays: Map<number, Relay>
   readonly routes: Map<Member.MemberId, Routes.Entry>
+  readonly flaps: Map<Member.MemberId, Flaps.Flap>
   // suspicion
   readonly suspicions: Map<number, Suspicion>
   readonly verdicts: Array<Suspicion>
@@ -245,8 +247,6 @@ export const make = (options: {
     timers: Timers.make(),
     table: Members.make({ now, identities: options.identities, capacity: options.capacity }),
     updates: Gossip.make({ maxEntries: params.maxMembers + 64, maxBytes: 64 * 1024 * 1024, maxAge: Infinity }),
-    broadcasts: Gossip.make({ maxEntries: 1_000_000, maxBytes: params.broadcastBytes, maxAge: params.broadcastAge }),
-    urgent: Gossip.make({ maxEntries: 65_536, maxBytes: params.broadcastBytes / 4, maxAge: params.broadcastAge }),
     awareness: Awareness.make({ enabled: params.awareness, max: params.awarenessMax }),
     now,
     out: [],
@@ -261,6 +261,7 @@ export const make = (options: {
     judging: [],
     relays: new Map(),
     routes: new Map(),
+    flaps: new Map(),
     suspicions: new Map(),
     verdicts: [],
     generation: 0,
@@ -272,37 +273,13 @@ export const make = (options: {
     told: [],
     items: new Map(),
     itemSum: 0,
-    log: BroadcastLog.make({
-      maxBytes: params.broadcastBytes,
-      maxAge: params.broadcastAge,
-      maxLanes: 2 * params.maxMembers
-    }),
-    repairSet: false,
-    answersLeft: 0,
-    answersRefill: -Infinity,
-    outboxes: new Map(),
-    inboxes: new Map(),
-    directNext: 0,
-    directSet: false,
+    ...speaking(params),
     stream: 0,
     streams: new Map(),
     pushPullTimer: 0,
     pushPullAt: Infinity,
     joinTimer: 0,
-    seeds: [],
-    joined: false,
-    announced: true,
-    conflicted: false,
-    contacted: 0,
-    recoveryTimer: 0,
-    recoveryRound: 0,
-    answered: new Map(),
-    healed: undefined,
-    greetings: 0,
-    greetUntil: -Infinity,
-    newcomers: [],
-    settle: false,
-    lastHeal: -Infinity,
+    ...joining(),
     changedAt: now,
     changedTo: 0,
     lastRepair: now,
@@ -310,6 +287,57 @@ export const make = (options: {
     reply: []
   }
 }
+
+/** What users say. */
+const speaking = (params: Params.Params) => {
+  const { broadcastAge: maxAge, broadcastBytes: maxBytes, maxMembers } = params
+  return {
+    broadcasts: Gossip.make({ maxEntries: 1_000_000, maxBytes, maxAge }),
+    urgent: Gossip.make({ maxEntries: 65_536, maxBytes: maxBytes / 4, maxAge }),
+    log: BroadcastLog.make({ maxBytes, maxAge, maxLanes: 2 * maxMembers }),
+    repairSet: false,
+    answersLeft: 0,
+    answersRefill: -Infinity,
+    outboxes: new Map<Member.MemberId, Direct.Outbox>(),
+    inboxes: new Map<Member.MemberId, Direct.Inbox>(),
+    directNext: 0,
+    directSet: false
+  }
+}
+
+/** How we find others and they find us. */
+const joining = (): Pick<
+  Core,
+  | "seeds"
+  | "joined"
+  | "announced"
+  | "conflicted"
+  | "contacted"
+  | "recoveryTimer"
+  | "recoveryRound"
+  | "answered"
+  | "healed"
+  | "greetings"
+  | "greetUntil"
+  | "newcomers"
+  | "settle"
+  | "lastHeal"
+> => ({
+  seeds: [],
+  joined: false,
+  announced: true,
+  conflicted: false,
+  contacted: 0,
+  recoveryTimer: 0,
+  recoveryRound: 0,
+  answered: new Map(),
+  healed: undefined,
+  greetings: 0,
+  greetUntil: -Infinity,
+  newcomers: [],
+  settle: false,
+  lastHeal: -Infinity
+})
 
 /** Active members and ourselves: the n of every formula. */
 export const living = (core: Core): number => core.table.active + (core.status === "alive" ? 1 : 0)

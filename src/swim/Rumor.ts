@@ -6,6 +6,7 @@
  * are; those about ourselves are refuted). */
 import * as Awareness from "./Awareness.ts"
 import * as Core from "./Core.ts"
+import * as Flaps from "./Flaps.ts"
 import * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
 import type * as Message from "./Message.ts"
@@ -216,7 +217,10 @@ export const claim = (
   Suspicion.end(core, row)
   if (status === "left") {
     if (current.status !== "left") Core.notify(core, { _tag: "Left", member })
-  } else if (Member.isActive(current.status)) Core.notify(core, { _tag: "Failed", member })
+  } else if (Member.isActive(current.status)) {
+    Flaps.died(core, member.id)
+    Core.notify(core, { _tag: "Failed", member })
+  }
   if (source.spread) {
     Spread.update(
       core,

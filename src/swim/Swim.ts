@@ -8,6 +8,7 @@
 import * as Broadcasts from "./Broadcasts.ts"
 import * as Core from "./Core.ts"
 import * as Direct from "./Direct.ts"
+import * as Flaps from "./Flaps.ts"
 import type * as Identities from "./Identities.ts"
 import * as Items from "./Items.ts"
 import * as Leaving from "./Leaving.ts"
@@ -34,6 +35,8 @@ export type Command = Signal.Command
 export interface Health extends Core.Health {
   /** Peers that direct datagrams do not reach now, and which other ways do. */
   readonly routes: ReadonlyArray<Routes.Route>
+  /** Members that die and come back again and again: better not relied upon for a while. */
+  readonly quarantined: ReadonlyArray<Flaps.Quarantined>
 }
 
 export interface Options {
@@ -86,7 +89,11 @@ export const items = (core: Swim): ReadonlyArray<{ readonly key: string; readonl
   ...core.items.values()
 ]
 
-export const health = (core: Swim): Health => ({ ...Core.health(core), routes: Routes.all(core) })
+export const health = (core: Swim): Health => ({
+  ...Core.health(core),
+  routes: Routes.all(core),
+  quarantined: Flaps.quarantined(core)
+})
 
 /** What another run needs to start from (`Restore`). */
 export const saved = (core: Swim): Array<Message.State> => {
@@ -203,6 +210,7 @@ const fire = (core: Core.Core, timer: Timers.Timer): void => {
       Broadcasts.reap(core)
       Direct.reap(core)
       Routes.reap(core)
+      Flaps.reap(core)
       return Recovery.reap(core)
     case Kind.repair:
       return Broadcasts.onRepair(core)

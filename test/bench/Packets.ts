@@ -80,6 +80,7 @@ const micros = (begun: number): number => (performance.now() - begun) * 1000
 /** Decoding and handling, with the timers that come due every ten milliseconds of virtual time. */
 const handle = (size: number, kind: "known" | "fresh"): Array<number> => {
   const wire = Packet.make(Codec.binary)
+  const sender = Packet.make(Codec.binary) // another process, with what it remembers
   const swim = machine(size, wire)
   const random = Prng.make(7)
   const incarnations = new Map<number, number>()
@@ -92,7 +93,7 @@ const handle = (size: number, kind: "known" | "fresh"): Array<number> => {
   const samples: Array<number> = []
   const out: Array<Swim.Output> = []
   for (let i = 0; i < warmup + packets; i++) {
-    const { bytes, from } = full(random, size, wire, news)
+    const { bytes, from } = full(random, size, sender, news)
     const now = i / 4 // four packets a millisecond
     const begun = performance.now()
     const messages: Array<Message.Message> = []
