@@ -62,7 +62,7 @@ const examples: ReadonlyArray<Example> = [
     rule: Architecture.knownFolders,
     holds: "src has the folders of the house only",
     bad: [{ "src/extra/Noun.ts": "" }, { "src/Noun.ts": "" }],
-    good: [{ "src/index.ts": "", "src/node/executor/Host.ts": "", "src/testing/World.ts": "" }]
+    good: [{ "src/index.ts": "", "src/node/executor/HostMain.ts": "", "src/testing/World.ts": "" }]
   },
   {
     rule: Architecture.platform,
@@ -74,7 +74,7 @@ const examples: ReadonlyArray<Example> = [
       { "src/cli/main.ts": `import * as NodeRuntime from "@effect/platform-node/NodeRuntime"` }
     ],
     good: [
-      { "src/node/executor/Host.ts": `import "node:fs"\nimport "@effect/platform-node/NodeRuntime"` },
+      { "src/node/executor/HostMain.ts": `import "node:fs"\nimport "@effect/platform-node/NodeRuntime"` },
       { "src/cli/main.ts": `import process from "node:process"` }
     ]
   },
@@ -147,7 +147,7 @@ const examples: ReadonlyArray<Example> = [
     good: [
       { "src/index.ts": `export * as Swim from "./swim/Swim.ts"`, "src/swim/Swim.ts": `import "./Probe.ts"` },
       { "src/index.ts": "", "src/testing/index.ts": `import "./World.ts"`, "src/testing/World.ts": "" },
-      { "src/index.ts": "", "src/node/executor/Host.ts": "" },
+      { "src/index.ts": "", "src/node/executor/HostMain.ts": "" },
       {
         "src/index.ts": `const path = new URL("./node/Loop.ts", import.meta.url)`,
         "src/node/Loop.ts": `const more = () => import("./More.ts")`,
@@ -161,7 +161,7 @@ const examples: ReadonlyArray<Example> = [
     bad: ["swim", "Swim-er", "utils", "Utils", "PacketHelpers", "Types", "RouterLive", "Scheduler"].map((name) => ({
       [`src/swim/${name}.ts`]: ""
     })).concat([{ "src/swim/helpers/Probe.ts": "" }]),
-    good: [{ "src/index.ts": "", "src/cli/main.ts": "", "src/node/executor/Host.ts": "", "src/swim/Prng.ts": "" }]
+    good: [{ "src/index.ts": "", "src/cli/main.ts": "", "src/node/executor/HostMain.ts": "", "src/swim/Prng.ts": "" }]
   },
   {
     rule: Architecture.wholeTests,

@@ -1,5 +1,6 @@
 /** The data plane of a node, opened and closed with its scope: executor and gateway, and where their log lines go. */
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Executor from "../functions/Executor.ts"
 import type * as Link from "../functions/Link.ts"
@@ -34,7 +35,7 @@ export const make = Effect.fnUntraced(function*(options: {
           authorized: security.authorized,
           log: ({ fields, level, message }) => void say(Effect.annotateLogs(levels[level](message), fields))
         }),
-      catch: (error) => error instanceof Gateway.ListenError ? error : unexpected(config, error)
+      catch: (error) => Schema.is(Gateway.ListenError)(error) ? error : unexpected(config, error)
     }),
     (gateway) => Effect.promise(() => gateway.close())
   )

@@ -69,5 +69,3 @@ export const due = (self: Timers, now: number): Timer | undefined => {
 export const shift = (self: Timers, by: number): void => {
   for (const timer of self.heap) timer.at += by
 }
-
-export const size = (self: Timers): number => self.heap.length

@@ -33,7 +33,7 @@ export const load = async (
   const warm = performance.now() + options.millis / 10
   const end = warm + options.millis
   const slice = options.millis / slices
-  const counts = new Array<number>(slices).fill(0)
+  const counts = Array.from({ length: slices }, () => 0)
   const latencies: Array<number> = []
   let failures = 0
   let next = 0

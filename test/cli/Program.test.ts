@@ -50,7 +50,10 @@ describe("wrong usage", () => {
   const wrong: ReadonlyArray<readonly [ReadonlyArray<string>, RegExp]> = [
     [["memebrs"], /unknown command "memebrs" \(did you mean members\?\)/],
     [["members", "--jsno"], /unknown flag --jsno for "shoal members" \(did you mean --json\?\)/],
-    [["up", "--key", "abc"], /^shoal: --key: a cluster key is 16, 24 or 32 random bytes in base64; make one with `shoal key generate`$/m],
+    [
+      ["up", "--key", "abc"],
+      /^shoal: --key: a cluster key is 16, 24 or 32 random bytes in base64; make one with `shoal key generate`$/m
+    ],
     [["up", "--bind", "here"], /--bind: "here" is not HOST:PORT/],
     [["up", "--bind", "0.0.0.0:1"], /--bind: .* needs a cluster key/],
     [["members", "--server", "nowhere"], /--server: "nowhere" is not a URL/],

@@ -8,8 +8,7 @@ export const library = ["src/index.ts", "src/testing/index.ts"]
 /** The command; bundled with its dependencies for a quick start. */
 export const command = "src/cli/main.ts"
 
-/** Every file here is started by path as a process or worker thread of its own, and bundled with its dependencies. */
-export const executorFolder = "src/node/executor/"
+/** Started by path as a process or worker thread of its own, and bundled with its dependencies. */
+export const executor = ["src/node/executor/HostMain.ts", "src/node/executor/WorkerMain.ts"]
 
-export const isEntry = (file: string): boolean =>
-  library.includes(file) || file === command || file.startsWith(executorFolder)
+export const isEntry = (file: string): boolean => [...library, command, ...executor].includes(file)

@@ -13,9 +13,6 @@ import { formatMessage } from "publint/utils"
 import { build, type InputOptions, type OutputOptions, type Plugin } from "rolldown"
 import * as Entries from "./Entries.ts"
 
-/** Entries that may be missing; any other missing entry fails the build. */
-const mayBeMissing: ReadonlyArray<string> = [...Entries.library, Entries.command]
-
 const root = Path.resolve(import.meta.dirname, "../..")
 const src = Path.join(root, "src")
 const dist = Path.join(root, "dist")
@@ -25,20 +22,6 @@ interface Manifest {
   readonly dependencies: Record<string, string>
 }
 const manifest: Manifest = JSON.parse(Fs.readFileSync(Path.join(root, "package.json"), "utf8"))
-
-const present = (entries: ReadonlyArray<string>): ReadonlyArray<string> =>
-  entries.filter((entry) => {
-    if (Fs.existsSync(Path.join(root, entry))) return true
-    if (!mayBeMissing.includes(entry)) throw new Error(`${entry} does not exist`)
-    console.log(`skipped ${entry}: does not exist`)
-    return false
-  })
-
-const executors = (): ReadonlyArray<string> => {
-  const folder = Path.join(root, Entries.executorFolder)
-  const names = Fs.existsSync(folder) ? Fs.readdirSync(folder) : []
-  return names.filter((name) => name.endsWith(".ts")).map((name) => Entries.executorFolder + name)
-}
 
 /** `src/cli/main.ts` becomes `cli/main`. */
 const outputName = (file: string): string => Path.relative("src", file).replace(/\.ts$/, "")
@@ -61,7 +44,6 @@ const moduleUrls = (from?: string): Plugin => ({
 })
 
 const bundle = async (entries: ReadonlyArray<string>, input: InputOptions, output: OutputOptions): Promise<void> => {
-  if (entries.length === 0) return
   await build({
     ...input,
     cwd: root,
@@ -91,9 +73,9 @@ const declarations = (): void => {
   }
 }
 
-const writeManifest = (library: ReadonlyArray<string>, command: ReadonlyArray<string>): void => {
+const writeManifest = (): void => {
   const kept = ["name", "version", "description", "license", "keywords", "type", "engines"]
-  const exports = library.map((entry) => {
+  const exports = Entries.library.map((entry) => {
     const path = Path.posix.dirname(outputName(entry))
     const name = outputName(entry)
     return [path === "." ? "." : `./${path}`, { types: `./${name}.d.ts`, default: `./${name}.js` }]
@@ -101,12 +83,12 @@ const writeManifest = (library: ReadonlyArray<string>, command: ReadonlyArray<st
   const published = {
     ...Object.fromEntries(kept.map((key) => [key, manifest[key]])),
     exports: { ...Object.fromEntries(exports), "./package.json": "./package.json" },
-    ...(command.length > 0 ? { bin: { shoal: `./${outputName(Entries.command)}.js` } } : {}),
+    bin: { shoal: `./${outputName(Entries.command)}.js` },
     dependencies: manifest.dependencies
   }
   Fs.writeFileSync(Path.join(dist, "package.json"), JSON.stringify(published, null, 2) + "\n")
   for (const name of ["LICENSE", "README.md", "CHANGELOG.md"]) {
-    if (Fs.existsSync(Path.join(root, name))) Fs.copyFileSync(Path.join(root, name), Path.join(dist, name))
+    Fs.copyFileSync(Path.join(root, name), Path.join(dist, name))
   }
 }
 
@@ -116,16 +98,20 @@ const judge = async (): Promise<void> => {
   if (messages.some(({ type }) => type !== "suggestion")) throw new Error("publint found mistakes")
 }
 
-const library = present(Entries.library)
-const command = present([Entries.command])
 const external = (id: string): boolean =>
   isBuiltin(id) || Object.keys(manifest.dependencies).some((name) => id === name || id.startsWith(`${name}/`))
 
 Fs.rmSync(dist, { recursive: true, force: true })
 Fs.mkdirSync(dist)
-await bundle(library, { external, plugins: [moduleUrls()] }, { preserveModules: true, preserveModulesRoot: src })
-await bundle(command, carried("cli"), { chunkFileNames: "cli/[name]-[hash].js", minify: true })
-await bundle(executors(), carried("node/executor"), { chunkFileNames: "node/executor/[name]-[hash].js", minify: true })
-if (library.length > 0) declarations()
-writeManifest(library, command)
+await bundle(Entries.library, { external, plugins: [moduleUrls()] }, {
+  preserveModules: true,
+  preserveModulesRoot: src
+})
+await bundle([Entries.command], carried("cli"), { chunkFileNames: "cli/[name]-[hash].js", minify: true })
+await bundle(Entries.executor, carried("node/executor"), {
+  chunkFileNames: "node/executor/[name]-[hash].js",
+  minify: true
+})
+declarations()
+writeManifest()
 await judge()

@@ -124,6 +124,3 @@ export const mutate = (random: Prng.Prng, bytes: Uint8Array): Uint8Array => {
   }
   return Uint8Array.from(out)
 }
-
-export const junk = (random: Prng.Prng): Uint8Array =>
-  Uint8Array.from({ length: Prng.below(random, 64) }, () => Prng.below(random, 256))
