@@ -85,9 +85,8 @@ const functionChanges = (before: Snapshot | undefined, now: Snapshot): ReadonlyA
   const current = new Set(now.functions.map((fn) => fn.name))
   const changed = now.functions.flatMap((fn): ReadonlyArray<Event> => {
     const was = old.get(fn.name)
-    const nodes = [...Report.warmOn(fn)].sort()
-    const same = was !== undefined && was.version === fn.version &&
-      [...Report.warmOn(was)].sort().join() === nodes.join()
+    const nodes = fn.warm.toSorted()
+    const same = was !== undefined && was.version === fn.version && was.warm.toSorted().join() === nodes.join()
     return same ? [] : [{ event: "function", name: fn.name, version: Report.shortVersion(fn.version ?? "-"), nodes }]
   })
   const removed = [...old.keys()].filter((name) => !current.has(name))
@@ -172,6 +171,6 @@ const row = (
     member === undefined ? "-" : Report.time(member.startedAt).slice(11),
     node?.http ?? "-",
     node === undefined ? "-" : node.running ? String(node.pid) : { text: "ended", color: "dim" },
-    functions.filter((fn) => Report.warmOn(fn).includes(name)).map((fn) => fn.name).sort().join(" ")
+    functions.filter((fn) => fn.warm.includes(name)).map((fn) => fn.name).sort().join(" ")
   ]
 }

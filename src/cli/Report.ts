@@ -35,20 +35,14 @@ export const Status = Schema.Struct({
 })
 export type Status = typeof Status.Type
 
-const Node = Schema.Union([Schema.String, Schema.Struct({ id: Schema.String })])
-
 export const Function = Schema.Struct({
   name: Schema.String,
-  version: Schema.String.pipe(Schema.NullOr, Schema.optional),
-  /** Where it is warm. */
-  nodes: Schema.Array(Node).pipe(Schema.optional),
-  createdAt: Schema.Union([Schema.Finite, Schema.String]).pipe(Schema.NullOr, Schema.optional)
+  version: Schema.NullOr(Schema.String),
+  /** The nodes that have a warm instance. */
+  warm: Schema.Array(Schema.String)
 })
 export type Function = typeof Function.Type
 export const Functions = Schema.Array(Function)
-
-export const warmOn = (fn: Function): ReadonlyArray<string> =>
-  (fn.nodes ?? []).map((node) => typeof node === "string" ? node : node.id)
 
 export const members = (list: ReadonlyArray<Member>, style: Table.Style): string =>
   list.length === 0 ? "no members" : Table.render(
@@ -87,7 +81,7 @@ export const functions = (list: ReadonlyArray<Function>, style: Table.Style): st
     [...list].sort((a, b) => a.name < b.name ? -1 : 1).map((fn) => [
       fn.name,
       shortVersion(fn.version ?? "-"),
-      warmOn(fn).length === 0 ? { text: "nowhere yet", color: "dim" } : [...warmOn(fn)].sort().join(", ")
+      fn.warm.length === 0 ? { text: "nowhere yet", color: "dim" } : fn.warm.toSorted().join(", ")
     ]),
     style
   )

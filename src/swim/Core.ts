@@ -197,6 +197,8 @@ export interface Core {
   announced: boolean
   /** An older node elsewhere bears our name: we do not announce ourselves. */
   conflicted: boolean
+  /** An older run of our name that others take for alive, and since when we know. */
+  rival: { readonly bootId: number; readonly since: number } | undefined
   contacted: number
   recoveryTimer: number
   recoveryRound: number
@@ -312,6 +314,7 @@ const joining = (): Pick<
   | "joined"
   | "announced"
   | "conflicted"
+  | "rival"
   | "contacted"
   | "recoveryTimer"
   | "recoveryRound"
@@ -327,6 +330,7 @@ const joining = (): Pick<
   joined: false,
   announced: true,
   conflicted: false,
+  rival: undefined,
   contacted: 0,
   recoveryTimer: 0,
   recoveryRound: 0,

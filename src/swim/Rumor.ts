@@ -11,6 +11,7 @@ import * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
 import type * as Message from "./Message.ts"
 import * as Newcomers from "./Newcomers.ts"
+import * as Params from "./Params.ts"
 import * as Spread from "./Spread.ts"
 import * as Suspicion from "./Suspicion.ts"
 
@@ -73,13 +74,28 @@ const otherSelf = (core: Core.Core, other: Member.Member, from: Member.Address |
     if (from !== undefined) Core.reply(core, Core.selfAlive(core))
     return
   }
-  if (older) {
-    if (other.status !== "alive") return
-    core.conflicted = true
-    return Core.notify(core, { _tag: "NameConflict", other })
-  }
+  if (older) return onRival(core, other, from)
   Core.send(core, other.address, [Core.selfAlive(core)])
 }
+
+/** An older run of our name is said to live elsewhere. Others may not know yet that it is over, so its own word counts:
+ * it answers when told of us. Where its packets bear another address than its own it may never speak for itself; then
+ * what the others say counts, once they have had the time to notice its death. */
+const onRival = (core: Core.Core, other: Member.Member, from: Member.Address | undefined): void => {
+  if (other.status !== "alive" || core.conflicted) return
+  if (core.rival?.bootId !== other.bootId) core.rival = { bootId: other.bootId, since: core.now }
+  const itself = from !== undefined && Member.sameAddress(from, other.address)
+  if (!itself && core.now - core.rival.since < noticed(core.params, Core.living(core))) {
+    if (Core.mayAnswer(core, other.address)) Core.send(core, other.address, [Core.selfAlive(core)])
+    return
+  }
+  core.conflicted = true
+  Core.notify(core, { _tag: "NameConflict", other })
+}
+
+/** Milliseconds within which a member's death is known to all. */
+const noticed = (params: Params.Params, n: number): number =>
+  10 * params.probeInterval + Params.suspicionMin(params, n) * params.suspicionBeta
 
 const isFuture = (core: Core.Core, startedAt: number): boolean => startedAt > core.now + core.wallOffset + day
 

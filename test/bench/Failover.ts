@@ -1,49 +1,133 @@
-/** From `kill -9` of the master to the next write that a deploy is acknowledged for, N = 5. */
-import { readFile } from "node:fs/promises"
-import * as Path from "node:path"
-import { ended, LocalCluster, type Node } from "../e2e/LocalCluster.ts"
+/** From `kill -9` or `SIGSTOP` of the master to the next write that is acknowledged, N = 10, while warm functions are
+ * called through the other nodes.
+ *
+ * The control is the same write with the master in place. The called functions are those that are not warm on the
+ * master: none of their calls may fail or start anything. */
+import { setTimeout as sleep } from "node:timers/promises"
+import { ended, LocalCluster, type Node, waitUntil } from "../e2e/LocalCluster.ts"
 import { type Row, row } from "./Row.ts"
 
-const rounds = 20
+const size = 10
+const rounds = 100
+const functions = 10
 const writerPauseMs = 2
+const callPauseMs = 10
+
+const bundle = Buffer.from("export default () => new Response('ok')").toString("base64")
+const path = "/system/functions"
+
+const write = (node: Node, service: string, value: string) =>
+  node.call(path, {
+    method: "POST",
+    body: JSON.stringify({ service, bundle, env: { VALUE: value } }),
+    headers: { "content-type": "application/json" }
+  })
 
 /** Asks for a write again and again; the time at which one was acknowledged. */
-const firstWrite = async (node: Node, bundle: string, name: string): Promise<number> => {
-  const body = JSON.stringify({ service: name, bundle })
-  while (true) {
-    const answer = await node.call("/system/functions", {
-      method: "POST",
-      body,
-      headers: { "content-type": "application/json" }
-    })
-    if (answer.status === 200) return performance.now()
-    await new Promise((resolve) => setTimeout(resolve, writerPauseMs))
+const firstWrite = async (node: Node, value: string): Promise<number> => {
+  while ((await write(node, "written", value)).status !== 200) await sleep(writerPauseMs)
+  return performance.now()
+}
+
+interface Listed {
+  readonly name: string
+  readonly warm: ReadonlyArray<string>
+}
+
+interface Calls {
+  readonly took: Array<number>
+  readonly wrong: Array<string>
+}
+
+/** Calls warm functions through the nodes in turn until stopped. */
+const caller = (nodes: ReadonlyArray<Node>, services: ReadonlyArray<string>, calls: Calls) => {
+  let stopped = false
+  const running = (async () => {
+    const open = new Set<Promise<void>>()
+    for (let i = 0; !stopped; i++) {
+      const node = nodes[i % nodes.length]
+      const service = services[i % services.length]
+      if (node === undefined || service === undefined) return
+      const from = performance.now()
+      const call = node.call(`/function/${service}`).then(({ body, headers, status }) => {
+        calls.took.push(performance.now() - from)
+        if (status === 200 && headers["x-shoal-start"] === "warm") return
+        calls.wrong.push(`${service} through ${node.name}: ${status} ${String(headers["x-shoal-start"])} ${body}`)
+      }).finally(() => open.delete(call))
+      open.add(call)
+      await sleep(callPauseMs)
+    }
+    await Promise.all(open)
+  })()
+  return () => {
+    stopped = true
+    return running
   }
 }
 
-export const run = async (progress: (line: string) => void): Promise<ReadonlyArray<Row>> => {
-  const cluster = await LocalCluster.start(5)
-  const source = await readFile(Path.resolve(import.meta.dirname, "../e2e/functions/hello.ts"))
-  const bundle = Buffer.from(source.toString().replace(/: (Request|Response)/g, "")).toString("base64")
+const warmElsewhere = (cluster: LocalCluster, master: Node): Promise<Array<string>> =>
+  waitUntil("functions warm on other nodes", async () => {
+    const other = cluster.alive.find((node) => node !== master)
+    if (other === undefined) return false
+    for (let i = 0; i < functions; i++) await other.call(`/function/f${i}`)
+    const listed = await other.json<ReadonlyArray<Listed>>(path)
+    const found = listed.filter(({ name, warm }) =>
+      name.startsWith("f") && warm.length > 0 && !warm.includes(master.name)
+    )
+    return found.length > 0 && found.map(({ name }) => name)
+  })
+
+export const run = async (
+  progress: (line: string) => void,
+  options: { readonly runs?: number; readonly part?: string }
+): Promise<ReadonlyArray<Row>> => {
+  const count = options.runs ?? rounds
+  const signals = (["SIGKILL", "SIGSTOP"] as const).filter((name) =>
+    options.part === undefined || options.part === name
+  )
+  const cluster = await LocalCluster.start(size)
+  const rows: Array<Row> = []
   try {
-    const samples: Array<number> = []
-    const idle: Array<number> = []
-    for (let round = 0; round < rounds; round++) {
-      const master = cluster.node(await cluster.settled(5, 60_000))
-      const writer = cluster.alive.find((node) => node !== master)
-      if (writer === undefined) throw new Error("no node to write through")
-      const calm = performance.now()
-      idle.push(await firstWrite(writer, bundle, `calm${round}`) - calm)
-      const killed = performance.now()
-      master.kill("SIGKILL")
-      samples.push(await firstWrite(writer, bundle, `f${round}`) - killed)
-      progress(`round ${round + 1} of ${rounds}: ${samples.at(-1)?.toFixed(0)} ms`)
-      await ended(master)
-      await cluster.add(master.name)
+    for (let i = 0; i < functions; i++) await write(cluster.node("n1"), `f${i}`, "")
+    for (const signal of signals) {
+      const samples: Array<number> = []
+      const idle: Array<number> = []
+      const calls: Calls = { took: [], wrong: [] }
+      for (let round = 0; round < count; round++) {
+        const master = cluster.node(await cluster.settled(size, 60_000))
+        const others = cluster.alive.filter((node) => node !== master)
+        const writer = others[round % others.length]
+        if (writer === undefined) throw new Error("no node to write through")
+        const stop = caller(others, await warmElsewhere(cluster, master), calls)
+        const calm = performance.now()
+        idle.push(await firstWrite(writer, `calm ${signal} ${round}`) - calm)
+        await sleep(100)
+        const from = performance.now()
+        master.kill(signal)
+        samples.push(await firstWrite(writer, `${signal} ${round}`) - from)
+        await sleep(100)
+        await stop()
+        const wrong = calls.wrong.length
+        progress(`${signal} ${round + 1} of ${count}: ${samples.at(-1)?.toFixed(0)} ms, wrong calls so far: ${wrong}`)
+        if (signal === "SIGSTOP") master.kill("SIGCONT")
+        else {
+          await ended(master)
+          await cluster.again(master)
+        }
+      }
+      for (const line of calls.wrong.slice(0, 10)) progress(line)
+      const name = `failover.${signal.toLowerCase()}`
+      const calm = row(`${name}.calm-write`, "ms", idle)
+      rows.push(
+        calm,
+        row(`${name}.first-write`, "ms", samples, { name: calm.name, p50: calm.p50 }),
+        row(`${name}.warm-call`, "ms", calls.took),
+        row(`${name}.calls-failed-or-not-warm`, "calls", [calls.wrong.length])
+      )
     }
-    const calm = row("failover.calm-write", "ms", idle)
-    return [calm, row("failover.kill-master-to-write", "ms", samples, { name: calm.name, p50: calm.p50 })]
+    return rows
   } finally {
+    for (const node of cluster.alive) node.kill("SIGCONT")
     await cluster.stop()
   }
 }

@@ -23,7 +23,7 @@ const snapshot = (more: Partial<DevView.Snapshot> & { readonly epoch?: number; r
     functions: 1,
     routes: 1
   },
-  functions: [{ name: "hello", version: "0123456789abcdef", nodes: ["n2"] }],
+  functions: [{ name: "hello", version: "0123456789abcdef", warm: ["n2"] }],
   ...more
 })
 
@@ -53,7 +53,7 @@ describe("DevView.changes", () => {
       epoch: 2,
       master: "n2",
       members: [member("n1", "worker", "dead"), member("n2", "master")],
-      functions: [{ name: "other", version: "f", nodes: ["n2", "n1"] }]
+      functions: [{ name: "other", version: "f", warm: ["n2", "n1"] }]
     })
     assert.deepStrictEqual(DevView.changes(snapshot(), after).map(DevView.describe), [
       "reign     n2 is master, epoch 2",

@@ -57,11 +57,11 @@ describe("Report", () => {
     assert.include(Report.status({ ...status, reign: null, replicas: [] }, plain), "no reign is known")
   })
 
-  it("reads the nodes of a function as names or as objects", () => {
+  it("names the nodes where a function is warm, in order", () => {
     const text = Report.functions([
-      { name: "b", version: "0123456789abcdef", nodes: [{ id: "n2" }, { id: "n1" }] },
-      { name: "a", version: "f", nodes: [] },
-      { name: "c", nodes: ["n3"] }
+      { name: "b", version: "0123456789abcdef", warm: ["n2", "n1"] },
+      { name: "a", version: "f", warm: [] },
+      { name: "c", version: null, warm: ["n3"] }
     ], plain)
     assert.strictEqual(
       text,

@@ -250,6 +250,11 @@ export class LocalCluster {
     return node
   }
 
+  /** Starts a node that has ended again: same name, folder and gossip address. */
+  again(node: Node): Promise<Node> {
+    return this.add(node.name, { bind: node.gossip })
+  }
+
   get alive(): Array<Node> {
     return this.nodes.filter((node) => node.alive)
   }

@@ -139,12 +139,31 @@ describe("Rumor", () => {
     const other = { bootId: 7, address: address(9) }
     const conflicts = (message: Message.Alive): number => {
       const machine = among(1)
-      machine.receive(1, message)
+      machine.receive(9, message)
       return machine.eventsOf("NameConflict").length
     }
     assert.strictEqual(conflicts(self(0, { ...other, startedAt: start - 5 })), 1)
     assert.strictEqual(conflicts(self(0, { ...other, startedAt: start + 5 })), 0)
     assert.strictEqual(conflicts(self(0, { bootId: 7, startedAt: start - 5 })), 0)
+  })
+
+  it("asks the older node itself before it believes in a conflict: it may have died just now", () => {
+    const rival = self(0, { bootId: 7, startedAt: start - 5, address: address(9) })
+    const machine = among(1)
+    machine.receive(1, rival)
+    assert.lengthOf(machine.eventsOf("NameConflict"), 0)
+    const told = machine.sentOf("Alive").filter(({ message, to }) =>
+      message.id === id(0) && to.host === address(9).host
+    )
+    assert.lengthOf(told, 1)
+    for (let second = 0; second < 30; second++) {
+      machine.advance(1000)
+      machine.receive(1, rival)
+    }
+    assert.lengthOf(machine.eventsOf("NameConflict"), 0)
+    machine.advance(6000)
+    machine.receive(1, rival)
+    assert.lengthOf(machine.eventsOf("NameConflict"), 1, "all say so for longer than a death stays unknown")
   })
 
   it("rises above a later run of its name that has died meanwhile", () => {
