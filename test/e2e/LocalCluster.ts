@@ -169,6 +169,8 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>
   /** Sent with every call. */
   readonly headers?: Record<string, string>
+  /** For Node itself, as `--cpu-prof`. */
+  readonly execArgv?: ReadonlyArray<string>
 }
 
 export class LocalCluster {
@@ -207,7 +209,7 @@ export class LocalCluster {
       readonly env?: Readonly<Record<string, string>>
     } = {}
   ): Promise<Node> {
-    const { args: extra = [], env, headers = {} } = this.options
+    const { args: extra = [], env, execArgv = [], headers = {} } = this.options
     const host = options.host ?? this.options.host ?? "127.0.0.1"
     const dataDir = Path.join(this.folder, name)
     const join = options.join ?? this.alive.slice(0, 2).map((node) => node.gossip)
@@ -228,7 +230,7 @@ export class LocalCluster {
       dataDir
     ]
     for (const seed of join) args.push("--join", seed)
-    const child = spawn(process.execPath, [entry, ...args, ...extra, ...options.args ?? []], {
+    const child = spawn(process.execPath, [...execArgv, entry, ...args, ...extra, ...options.args ?? []], {
       env: { ...process.env, ...env, ...options.env },
       stdio: ["ignore", "pipe", "pipe"]
     })
