@@ -78,7 +78,7 @@ const ask = Effect.fnUntraced(function*(node: CatalogNode["Service"], name: stri
     others,
     (id) =>
       node.peers.call({ id, within: lookupTimeout }, (client) => client.CatalogLookup({ name })).pipe(
-        Effect.tap(({ record }) => record === undefined ? Effect.void : node.ledger.merge(record)),
+        Effect.tap(({ record }) => record === undefined ? Effect.void : node.ledger.learn(record)),
         Effect.option
       ),
     { concurrency: asked }
@@ -108,6 +108,18 @@ const resolveLocal = (
   return record === undefined ? Option.none() : CatalogState.resolve(record, reference)
 }
 
+/** Whoever wrote through this node finds the change here, also when the master's push has not come yet. */
+const seen = (
+  node: CatalogNode["Service"],
+  master: string,
+  name: string,
+  isDone: (record: CatalogState.FunctionRecord) => boolean
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const record = node.ledger.get(name)
+    return record !== undefined && isDone(record) ? Effect.void : Effect.ignore(node.sync.pull(master))
+  })
+
 /** The master stayed out of reach to the end. */
 const noMaster = (node: CatalogNode["Service"]): Effect.Effect<never, NoMaster> =>
   Effect.flatMap(node.peers.view, ({ reign }) => new NoMaster({ reign }))
@@ -136,7 +148,8 @@ const deploy = Effect.fnUntraced(function*(
         ? node.writer.deploy(options)
         : Effect.tap(
           node.peers.call({ id: master.id, within: masterTimeout }, (client) => client.CatalogDeploy(options)),
-          () => Effect.ignore(node.sync.pull(master.id))
+          ({ version }) =>
+            seen(node, master.id, name, (record) => CatalogState.current(record, moved)?.version === version)
         ),
     { within: masterTimeout, retryOn: (error) => error._tag === "Unreachable" }
   ).pipe(Effect.catchTag("Unreachable", () => noMaster(node)))
@@ -155,7 +168,7 @@ const remove = Effect.fnUntraced(function*(
         ? node.writer.remove(name)
         : Effect.andThen(
           node.peers.call({ id: master.id, within: masterTimeout }, (client) => client.CatalogRemove({ name })),
-          Effect.ignore(node.sync.pull(master.id))
+          seen(node, master.id, name, (record) => !CatalogState.isVisible(record))
         ),
     { within: masterTimeout, retryOn: (error) => error._tag === "Unreachable" }
   ).pipe(Effect.catchTag("Unreachable", () => noMaster(node)))

@@ -84,8 +84,10 @@ const layerOf = Effect.gen(function*() {
     CatalogRemove: ({ name }) => writer.remove(name),
     CatalogPrepare: (message) => here(prepare(message)),
     CatalogPush: ({ records, reign }) =>
-      here(Effect.andThen(admit(reign), Effect.forEach(records, (record) => ledger.merge(record), { discard: true }))),
+      here(Effect.andThen(admit(reign), Effect.forEach(records, (record) => ledger.learn(record), { discard: true }))),
     CatalogPromote: ({ change }) => writer.promote(change),
+    CatalogCompare: ({ whole }) =>
+      Effect.sync(() => ({ same: whole === CatalogState.digest(ledger.state), prepared: ledger.pending.length })),
     CatalogDigest: () => here(digestOf()),
     CatalogRecords: (wanted) => Stream.rechunk(Stream.fromIterable(unknownTo(ledger, wanted)), 1),
     CatalogPrepared: () => Stream.rechunk(Stream.fromIterable(ledger.pending), 1),

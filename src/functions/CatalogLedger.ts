@@ -1,14 +1,16 @@
 /** The records of this node: in memory, on its disk, and the stream of what they mean.
  *
- * Job: loads the records at the start; merges what arrives, on disk before it is seen; keeps prepared changes, which are
- * on disk and not seen until they are merged or known to have failed. A file that does not open is set aside under
- * `aside/` and named in the log; its record comes back from another node.
+ * Job: loads the records at the start; merges what arrives: own writes are on the disk before they are seen, what others
+ * have is seen at once and on the disk a moment later (`flushing`); keeps prepared changes, which are on disk and not seen
+ * until they are merged or known to have failed. A file that does not open is set aside under `aside/` and named in the
+ * log; its record comes back from another node.
  * Boundary: whose writes to merge is decided above. When the disk refuses a record that other nodes have, the node
- * serves it from memory and tries to write it again (`flush`). Files: `records/NAME`, `prepared/KEY`.
+ * serves it from memory and tries to write it again. Files: `records/NAME`, `prepared/KEY`.
  * Invariants: R4. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -28,6 +30,7 @@ export interface CatalogView {
 
 /** Prepared changes a node keeps at most. */
 const maxPrepared = 1024
+const flushAfter = "200 millis"
 const folder = { records: "records/", prepared: "prepared/", aside: "aside/" } as const
 
 const Text = Schema.fromJsonString(CatalogState.FunctionRecord)
@@ -71,7 +74,12 @@ export class CatalogLedger {
   readonly state = CatalogState.make()
   private readonly store: Store["Service"]
   private readonly prepared = new Map<string, CatalogState.FunctionRecord>()
+  /** Records whose file is older than they are. */
   private readonly unwritten = new Set<string>()
+  /** Names whose record is on the disk and that may have prepared changes to forget. */
+  private readonly unsettled = new Set<string>()
+  private readonly refused = new Set<string>()
+  private readonly dirty = Latch.makeUnsafe(false)
   private readonly locks = Array.from({ length: CatalogState.buckets }, () => Semaphore.makeUnsafe(1))
   private readonly revision: SubscriptionRef.SubscriptionRef<number>
   private sequence = 0
@@ -124,17 +132,22 @@ export class CatalogLedger {
     return Math.max(this.state.highest?.epoch ?? 0, ...epochs)
   }
 
-  private write(record: CatalogState.FunctionRecord, durably: boolean): Effect.Effect<boolean, StoreError> {
+  private write(
+    record: CatalogState.FunctionRecord,
+    disk: "first" | "later"
+  ): Effect.Effect<boolean, StoreError> {
     const { name } = record
     const locked = Effect.gen({ self: this }, function*() {
       const before = this.get(name)
       const merged = CatalogState.merge(before ?? CatalogState.empty(name), record)
       if (before !== undefined && CatalogState.canonical(before) === CatalogState.canonical(merged)) return false
-      const saved = this.store.replace(`${folder.records}${name}`, toFile(merged))
-      if (durably) yield* saved
-      else yield* Effect.catch(saved, (error) => this.postpone(name, error))
+      if (disk === "first") {
+        yield* this.store.replace(`${folder.records}${name}`, toFile(merged))
+        this.unwritten.delete(name)
+        this.unsettled.add(name)
+      } else this.unwritten.add(name)
       CatalogState.apply(this.state, record)
-      yield* this.settle(name)
+      this.dirty.openUnsafe()
       yield* SubscriptionRef.update(this.revision, (n) => n + 1)
       yield* Metric.update(CatalogMetrics.functions, this.state.visible)
       return true
@@ -147,33 +160,60 @@ export class CatalogLedger {
     return lock === undefined ? effect : Effect.uninterruptible(lock.withPermit(effect))
   }
 
-  private postpone(name: string, error: StoreError): Effect.Effect<void> {
-    if (this.unwritten.has(name)) return Effect.void
-    this.unwritten.add(name)
+  /** Merges what other nodes have on their disks; true if it was news. */
+  learn(record: CatalogState.FunctionRecord): Effect.Effect<boolean> {
+    return Effect.orDie(this.write(record, "later"))
+  }
+
+  /** Merges a write of our own: it is seen only if it is on the disk. True if it was news. */
+  commit(change: CatalogState.FunctionRecord): Effect.Effect<boolean, StoreError> {
+    return this.write(change, "first")
+  }
+
+  /** Merges what has to be known from now on, on the disk first unless the disk refuses. True if it was news. */
+  merge(record: CatalogState.FunctionRecord): Effect.Effect<boolean> {
+    return Effect.catch(
+      this.commit(record),
+      (error) => Effect.andThen(this.complain(record.name, error), this.learn(record))
+    )
+  }
+
+  private complain(name: string, error: StoreError): Effect.Effect<void> {
+    if (this.refused.has(name)) return Effect.void
+    this.refused.add(name)
     return Effect.logError("a record of the catalog could not be written").pipe(
       Effect.annotateLogs({ function: name, cause: error.message })
     )
   }
 
-  /** Merges what another node has; true if it was news. It is on the disk first, unless the disk refuses. */
-  merge(record: CatalogState.FunctionRecord): Effect.Effect<boolean> {
-    return Effect.orDie(this.write(record, false))
+  private writeAgain(name: string): Effect.Effect<void> {
+    const record = this.get(name)
+    const written = record === undefined ? Effect.void : this.store.replace(`${folder.records}${name}`, toFile(record))
+    const done = Effect.sync(() => {
+      this.unwritten.delete(name)
+      this.refused.delete(name)
+      this.unsettled.add(name)
+    })
+    return this.lock(name, Effect.andThen(written, done)).pipe(
+      Effect.catch((error) => this.complain(name, error))
+    )
   }
 
-  /** Merges a write of our own: it is seen only if it is on the disk. */
-  commit(change: CatalogState.FunctionRecord): Effect.Effect<void, StoreError> {
-    return Effect.asVoid(this.write(change, true))
-  }
+  /** Brings the disk up to date; what it refuses stays for the next time. */
+  readonly flush: Effect.Effect<void> = Effect.suspend(() => {
+    this.dirty.closeUnsafe()
+    return Effect.forEach([...this.unwritten], (name) => this.writeAgain(name), { concurrency: 4, discard: true }).pipe(
+      Effect.andThen(Effect.suspend(() => {
+        const names = new Set(this.unsettled)
+        this.unsettled.clear()
+        return this.settle(names)
+      }))
+    )
+  })
 
-  /** Tries to write the records again that the disk refused. */
-  readonly flush: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.forEach([...this.unwritten], (name) => {
-      const record = this.get(name)
-      const written = record === undefined
-        ? Effect.void
-        : this.lock(name, this.store.replace(`${folder.records}${name}`, toFile(record)))
-      return Effect.ignore(Effect.andThen(written, Effect.sync(() => this.unwritten.delete(name))))
-    }, { discard: true })
+  /** Brings the disk up to date a moment after each change, when whoever waits for the change has been answered. */
+  readonly flushing: Effect.Effect<never> = Effect.forever(
+    this.dirty.await.pipe(Effect.andThen(Effect.sleep(flushAfter)), Effect.andThen(this.flush))
   )
 
   /** Puts a change on the disk without showing it; false if it is known to have failed or been taken already. */
@@ -200,7 +240,13 @@ export class CatalogLedger {
 
   /** The prepared changes whose end is not known. */
   get pending(): ReadonlyArray<CatalogState.FunctionRecord> {
-    return [...this.prepared.values()]
+    return [...this.prepared.values()].filter((change) => !this.isOver(change))
+  }
+
+  /** The change was taken or has failed. */
+  private isOver(change: CatalogState.FunctionRecord): boolean {
+    const stamp = CatalogState.stampOf(change)
+    return stamp === undefined || CatalogState.verdict(this.get(change.name), stamp) !== "unknown"
   }
 
   /** Forgets a prepared change. */
@@ -213,13 +259,11 @@ export class CatalogLedger {
     )
   }
 
-  /** Forgets the prepared changes (of `name`) that were taken or have failed. */
-  private settle(name?: string): Effect.Effect<void> {
-    const done = this.pending.filter((change) => {
-      const stamp = CatalogState.stampOf(change)
-      return (name === undefined || change.name === name) &&
-        (stamp === undefined || CatalogState.verdict(this.get(change.name), stamp) !== "unknown")
-    })
+  /** Forgets the prepared changes (of `names`) that were taken or have failed. */
+  private settle(names?: ReadonlySet<string>): Effect.Effect<void> {
+    const done = [...this.prepared.values()].filter((change) =>
+      (names === undefined || names.has(change.name)) && this.isOver(change)
+    )
     return Effect.forEach(done, (change) => this.discard(change), { discard: true })
   }
 

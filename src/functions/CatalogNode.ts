@@ -35,13 +35,14 @@ const open = Effect.gen(function*() {
   yield* Effect.logInfo("the catalog was opened").pipe(
     Effect.annotateLogs({ functions: ledger.state.visible, prepared: ledger.pending.length })
   )
-  const sync = CatalogSync.make({ cluster, peers, ledger, bundles })
+  const sync = CatalogSync.make({ cluster, peers, ledger, bundles, scope })
   const writer = CatalogWriter.make({ cluster, peers, ledger, bundles, sync, digests, scope })
   yield* cluster.takesPart({
     name: "catalog",
     close: Effect.map(writer.idle, () => CatalogState.digest(ledger.state)),
     load: ({ from, mark }) => sync.load(from, mark)
   })
+  yield* Effect.addFinalizer(() => ledger.flush)
   yield* Effect.forkScoped(sync.run)
   return CatalogNode.of({ ledger, bundles, sync, writer, peers })
 })

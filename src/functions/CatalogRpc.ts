@@ -86,6 +86,11 @@ export class CatalogRpc extends RpcGroup.make(
   }),
   /** To the master, from who holds a prepared change of an earlier reign: see that it takes effect, unless it failed. */
   Rpc.make("CatalogPromote", { payload: { change: FunctionRecord }, error: Schema.Union([NotMaster, NotDurable]) }),
+  /** Are your records mine, and how many changes have you prepared and know neither as taken nor as failed? */
+  Rpc.make("CatalogCompare", {
+    payload: { whole: Schema.String },
+    success: Schema.Struct({ same: Schema.Boolean, prepared: Schema.Finite })
+  }),
   /** How do your records differ from mine? */
   Rpc.make("CatalogDigest", {
     success: Schema.Struct({ whole: Schema.String, buckets: Schema.Array(Schema.String) })
@@ -95,7 +100,7 @@ export class CatalogRpc extends RpcGroup.make(
     payload: { buckets: Schema.Array(Schema.Finite), known: Schema.Record(Schema.String, Schema.String) },
     success: RpcSchema.Stream(FunctionRecord, Schema.Never)
   }),
-  /** The changes you prepared and know neither as taken nor as failed. */
+  /** Those prepared changes. */
   Rpc.make("CatalogPrepared", { success: RpcSchema.Stream(FunctionRecord, Schema.Never) }),
   Rpc.make("CatalogLookup", {
     payload: { name: Schema.String },

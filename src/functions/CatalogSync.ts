@@ -5,10 +5,12 @@
  * that a master or replica should have; tells others of a change at once.
  * Boundary: records merge in any order (`CatalogState`), so nothing here needs to succeed at any one time. Pulling is a
  * read: it works between reigns and after a partition. Invariants: R4. */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { ClusterManager } from "../cluster/ClusterManager.ts"
@@ -27,15 +29,20 @@ const callTimeout = "1 second"
 /** Records of one bucket; a node with many comes up in several seconds, not in one call. */
 const bucketTimeout = "5 seconds"
 const arrivalPoll = "1 millis"
+/** Disks that a change must be on before it is acknowledged, if there are as many nodes. */
+export const copies = 3
+/** A new master waits this long for all; after it for all but fewer than have each change. */
+const latePatience = "100 millis"
 /** Calls at once when all members are asked. */
 const breadth = 16
 
 export interface CatalogSync {
   /** Pulls the records that a member has and this node has not. */
-  readonly pull: (id: string) => Effect.Effect<void, CatalogPeers.Unreachable>
+  readonly pull: (id: string) => Effect.Effect<number, CatalogPeers.Unreachable>
   /** Gets all that a master has before it hands over to this node; `mark` is its digest when it was closed. */
   readonly load: (from: Run, mark: string | undefined) => Effect.Effect<void, CatalogPeers.Unreachable>
-  /** Completes when this node has what all reachable members have: only then may it write in `reign`. */
+  /** Completes when this node has all that was acknowledged: only then may it write in `reign`. It has when all
+   * members were heard that can be reached; a few that do not answer hold it up for a moment only. */
   readonly ready: (reign: Reign.Reign) => Effect.Effect<void>
   /** Tells every member; those it does not reach find out by comparing. */
   readonly spread: (records: ReadonlyArray<CatalogState.FunctionRecord>) => Effect.Effect<void>
@@ -50,6 +57,7 @@ interface Parts {
   readonly peers: CatalogPeers.CatalogPeers["Service"]
   readonly ledger: CatalogLedger
   readonly bundles: Bundles
+  readonly scope: Scope.Scope
 }
 
 const pullBucket = Effect.fnUntraced(function*({ ledger, peers }: Parts, id: string, bucket: number) {
@@ -60,19 +68,25 @@ const pullBucket = Effect.fnUntraced(function*({ ledger, peers }: Parts, id: str
   yield* peers.call({ id, within: bucketTimeout }, (client) =>
     client.CatalogRecords({ buckets: [bucket], known }).pipe(
       Stream.runForEach((record) =>
-        Effect.flatMap(ledger.merge(record), (news) => Metric.update(CatalogMetrics.pulled, news ? 1 : 0))
+        Effect.flatMap(ledger.learn(record), (news) => Metric.update(CatalogMetrics.pulled, news ? 1 : 0))
       )
     ))
 })
 
+/** How many prepared changes the member has, when its records are here. */
 const pull = Effect.fnUntraced(function*(parts: Parts, id: string) {
   const { cluster, ledger, peers } = parts
+  const { prepared, same } = yield* peers.call(
+    { id, within: callTimeout },
+    (client) => client.CatalogCompare({ whole: CatalogState.digest(ledger.state) })
+  )
+  if (same) return prepared
   const theirs = yield* peers.call({ id, within: callTimeout }, (client) => client.CatalogDigest())
-  if (theirs.whole === CatalogState.digest(ledger.state)) return
   const differing = Array.from({ length: CatalogState.buckets }, (_, bucket) => bucket)
     .filter((bucket) => theirs.buckets[bucket] !== CatalogState.bucketDigest(ledger.state, bucket))
   yield* Effect.forEach(differing, (bucket) => pullBucket(parts, id, bucket), { concurrency: 4, discard: true })
   yield* cluster.observeEpoch(ledger.epoch)
+  return prepared
 })
 
 const promote = Effect.fnUntraced(function*({ ledger }: Parts, change: CatalogState.FunctionRecord) {
@@ -87,7 +101,8 @@ const promote = Effect.fnUntraced(function*({ ledger }: Parts, change: CatalogSt
 
 /** The records and the prepared changes of one member. */
 const pullAll = Effect.fnUntraced(function*(parts: Parts, id: string) {
-  yield* pull(parts, id)
+  const prepared = yield* pull(parts, id)
+  if (prepared === 0) return []
   return yield* parts.peers.call(
     { id, within: callTimeout },
     (client) => Stream.runCollect(client.CatalogPrepared())
@@ -151,17 +166,34 @@ export const make = (parts: Parts): CatalogSync => {
       const record = ledger.get(change.name)
       return taken && record !== undefined ? spread(parts, [record]) : Effect.void
     })
+  const offering = Semaphore.makeUnsafe(1)
+  /** All that others have, but for a few that are late: what was acknowledged is on more disks than these. */
   const prepareReign = Effect.fnUntraced(function*(reign: Reign.Reign) {
     if (Reign.equals(readyFor, reign)) return
     const ids = CatalogPeers.others(yield* peers.view)
-    const answers = yield* Effect.forEach(ids, (id) => Effect.option(pullAll(parts, id)), { concurrency: breadth })
-    const changes = [...ledger.pending, ...answers.flatMap((answer) => Option.getOrElse(answer, () => []))]
-    yield* Effect.forEach(changes, offer, { discard: true })
+    const take = (changes: ReadonlyArray<CatalogState.FunctionRecord>) =>
+      offering.withPermit(Effect.forEach(changes, offer, { discard: true }))
+    let answered = 0
+    const enough = yield* Deferred.make<void>()
+    const gather = Effect.fnUntraced(function*(id: string) {
+      const changes = yield* pullAll(parts, id)
+      yield* take(changes)
+      if (++answered >= ids.length - (copies - 1)) yield* Deferred.succeed(enough, undefined)
+    })
+    yield* take(ledger.pending)
+    const gathering = yield* Effect.forkIn(
+      Effect.forEach(ids, (id) => Effect.ignore(gather(id)), { concurrency: breadth, discard: true }),
+      parts.scope
+    )
+    yield* Effect.raceFirst(
+      Fiber.await(gathering),
+      Effect.andThen(Effect.sleep(latePatience), Deferred.await(enough))
+    )
     readyFor = reign
     yield* Effect.logInfo("the catalog is complete for this reign").pipe(Effect.annotateLogs({
       epoch: reign.epoch,
       asked: ids.length,
-      answered: answers.filter(Option.isSome).length,
+      answered,
       functions: ledger.state.visible
     }))
   })
@@ -192,18 +224,21 @@ export const make = (parts: Parts): CatalogSync => {
     yield* Effect.sleep(wait)
     yield* compare
   })
-  /** At the start and at every new reign: the master asks everybody, the others ask the master. */
+  let met = false
+  /** At the start and at every new reign: the master asks everybody, the others ask the master. What is only checked
+   * (by those that were there before, and after a grant) leaves the first moments to the writes that waited. */
   const following = cluster.views.pipe(
     Stream.changesWith((a, b) => Reign.equals(a.reign, b.reign) && a.role === b.role),
-    Stream.runForEach(({ reign, role }) => {
-      if (reign === undefined) return Effect.void
-      const all = role === "master" ? complete(reign) : Effect.ignore(pull(parts, reign.id))
-      // after a grant nothing is missing: what is only checked leaves the first moments to the writes that waited
-      return reign.kind !== "granted" ? all : Effect.flatMap(
-        Random.nextIntBetween(intervalMs / 4, intervalMs / 2),
-        (wait) => Effect.andThen(Effect.sleep(wait), all)
-      )
-    })
+    Stream.switchMap(({ reign, role }) => {
+      if (reign === undefined) return Stream.empty
+      const isMaster = role === "master"
+      const all = isMaster ? complete(reign) : Effect.ignore(pull(parts, reign.id))
+      const now = isMaster ? reign.kind !== "granted" : !met
+      met = true
+      const wait = now ? Effect.succeed(0) : Random.nextIntBetween(intervalMs / 4, intervalMs / 2)
+      return Stream.fromEffect(Effect.andThen(Effect.flatMap(wait, Effect.sleep), all))
+    }),
+    Stream.runDrain
   )
   const supervised = <A>(name: string, loop: Effect.Effect<A>): Effect.Effect<never> =>
     loop.pipe(
@@ -221,7 +256,11 @@ export const make = (parts: Parts): CatalogSync => {
     spread: (records) => spread(parts, records),
     promote: offer,
     run: Effect.andThen(
-      Effect.all([supervised("compare", Effect.forever(comparing)), supervised("follow", following)], {
+      Effect.all([
+        supervised("compare", Effect.forever(comparing)),
+        supervised("follow", following),
+        supervised("flush", ledger.flushing)
+      ], {
         concurrency: "unbounded",
         discard: true
       }),

@@ -26,11 +26,9 @@ import * as CatalogMetrics from "./CatalogMetrics.ts"
 import * as CatalogPeers from "./CatalogPeers.ts"
 import { Invalid, NotDurable, NotFound } from "./CatalogRpc.ts"
 import * as CatalogState from "./CatalogState.ts"
-import type { CatalogSync } from "./CatalogSync.ts"
+import { type CatalogSync, copies } from "./CatalogSync.ts"
 import * as Manifest from "./Manifest.ts"
 
-/** Disks that a change must be on, if there are as many nodes. */
-export const copies = 3
 /** For the copies to be made. */
 const deadline = "2 seconds"
 const hedgeMs = 200
