@@ -8,9 +8,9 @@ import type * as Message from "./Message.ts"
 
 interface Entry {
   readonly key: string
-  readonly message: Message.Message
-  readonly size: number
-  readonly since: number
+  message: Message.Message
+  size: number
+  since: number
   sent: number
   prev: Entry | undefined
   next: Entry | undefined
@@ -111,7 +111,18 @@ export const add = (
 ): boolean => {
   const { key, limit, message, now, size } = options
   if (size > limit) return false
-  remove(self, key)
+  const older = self.byKey.get(key)
+  if (older !== undefined && self.bytes - older.size + size <= self.maxBytes) {
+    unlink(self, older)
+    self.bytes += size - older.size
+    older.message = message
+    older.size = size
+    older.since = now
+    older.sent = 0
+    link(self, older)
+    return true
+  }
+  if (older !== undefined) drop(self, older)
   while (self.byKey.size > 0 && (self.byKey.size >= self.maxEntries || self.bytes + size > self.maxBytes)) {
     if (!dropMostSent(self)) break
   }

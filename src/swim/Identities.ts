@@ -30,9 +30,10 @@ export const make = (): Identities => ({
   freeEntries: []
 })
 
-const same = (a: Member.Identity, b: Member.Identity): boolean =>
-  a.bootId === b.bootId && a.startedAt === b.startedAt && Member.sameAddress(a.address, b.address) &&
-  Member.sameBytes(a.meta, b.meta)
+/** Of one name: whether both say the same. */
+export const same = (a: Member.Identity, b: Member.Identity): boolean =>
+  a === b || (a.bootId === b.bootId && a.startedAt === b.startedAt && Member.sameAddress(a.address, b.address) &&
+    Member.sameBytes(a.meta, b.meta))
 
 export const mix = (h: number, value: number): number => {
   h = Math.imul(h ^ (value | 0), 0x85ebca6b)

@@ -163,12 +163,20 @@ export interface Entry {
   readonly status: Member.Status
   /** When it took this status (monotonic ms). */
   readonly since: number
+  /** The name's row, where the caller knows it. */
+  readonly row?: number | undefined
+}
+
+const isSame = (self: Members, row: number, identity: Member.Identity): boolean => {
+  const record = self.record[row] ?? 0
+  return record !== 0 && Identities.same(Identities.identity(self.identities, record), identity)
 }
 
 /** Inserts or replaces the entry of a name and returns its row. */
 export const put = (self: Members, entry: Entry, random: Prng.Prng): number => {
-  const record = Identities.retain(self.identities, entry.identity)
-  const row = Identities.row(self.identities, entry.identity.id)
+  const unchanged = entry.row !== undefined && isSame(self, entry.row, entry.identity)
+  const record = unchanged ? self.record[entry.row] ?? 0 : Identities.retain(self.identities, entry.identity)
+  const row = entry.row ?? Identities.row(self.identities, entry.identity.id)
   grow(self, row)
   const rank = Member.rankOf(entry.status)
   self.version++
@@ -185,7 +193,7 @@ export const put = (self: Members, entry: Entry, random: Prng.Prng): number => {
     ) throw new Error(`M1: ${entry.identity.id} would fall from ${before}(${i}) to ${rank}(${entry.incarnation})`)
     self.counts[before & 3] = (self.counts[before & 3] ?? 0) - 1
     self.sum = (self.sum - hash(self, row)) >>> 0
-    Identities.release(self.identities, previous)
+    if (!unchanged) Identities.release(self.identities, previous)
   } else self.size++
   self.record[row] = record
   self.incarnation[row] = entry.incarnation

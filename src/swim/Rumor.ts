@@ -138,12 +138,13 @@ export const state = (core: Core.Core, row: number): Message.State => {
   return { _tag: "State", id, bootId, startedAt, address, incarnation, status, age, meta }
 }
 
-const put = (core: Core.Core, member: Member.Member, since: number | undefined): number =>
+const put = (core: Core.Core, member: Member.Member, since: number | undefined, row?: number): number =>
   Members.put(core.table, {
     identity: member,
     incarnation: member.incarnation,
     status: member.status,
-    since: since === undefined ? core.now : Math.min(core.now, since)
+    since: since === undefined ? core.now : Math.min(core.now, since),
+    row
   }, core.random)
 
 /** A claim with the member's whole identity: it can introduce and replace. */
@@ -151,30 +152,36 @@ export const introduce = (core: Core.Core, member: Member.Member, source: Source
   if (member.id === core.self.id) return aboutSelf(core, member, source)
   const row = Members.find(core.table, member.id)
   if (row < 0) return insert(core, member, source)
-  const current = Members.member(core.table, row)
-  if (current.bootId !== member.bootId) {
-    if (isFuture(core, member.startedAt)) return Core.reject(core, "start-in-the-future", source.from)
-    if (!replaces(core, row, member, source)) return
-    Suspicion.end(core, row)
-    put(core, member, source.since)
-    if (Member.isActive(member.status)) Core.notify(core, { _tag: "Replaced", member, previous: current })
-    return pass(core, row, source)
-  }
+  const known = Members.identity(core.table, row)
+  if (known.bootId !== member.bootId) return run(core, row, member, source)
   if (member.status !== "alive") return claim(core, member, member.status, source)
-  if (Member.compareState(member, current) <= 0) return
+  // Most of what arrives is known.
+  if (Members.incarnation(core.table, row) >= member.incarnation) return
   if (isFuture(core, member.startedAt)) return Core.reject(core, "start-in-the-future", source.from)
+  const status = Members.status(core.table, row)
   Suspicion.end(core, row)
-  put(core, member, source.since)
-  if (!Member.isActive(current.status)) {
+  put(core, member, source.since, row)
+  if (!Member.isActive(status)) {
     core.healed = member.address
     Core.notify(core, { _tag: "Joined", member })
-  } else if (current.status === "suspect") Core.notify(core, { _tag: "Refuted", member })
-  if (Member.isActive(current.status) && changed(current, member)) Core.notify(core, { _tag: "Updated", member })
+  } else if (status === "suspect") Core.notify(core, { _tag: "Refuted", member })
+  // An identity that says the same is still the one that was stored.
+  if (Member.isActive(status) && Members.identity(core.table, row) !== known) {
+    Core.notify(core, { _tag: "Updated", member })
+  }
   pass(core, row, source)
 }
 
-const changed = (a: Member.Member, b: Member.Member): boolean =>
-  a.startedAt !== b.startedAt || !Member.sameAddress(a.address, b.address) || !Member.sameBytes(a.meta, b.meta)
+/** Another run of a known name. */
+const run = (core: Core.Core, row: number, member: Member.Member, source: Source): void => {
+  if (isFuture(core, member.startedAt)) return Core.reject(core, "start-in-the-future", source.from)
+  if (!replaces(core, row, member, source)) return
+  const previous = Members.member(core.table, row)
+  Suspicion.end(core, row)
+  put(core, member, source.since, row)
+  if (Member.isActive(member.status)) Core.notify(core, { _tag: "Replaced", member, previous })
+  return pass(core, row, source)
+}
 
 const pass = (core: Core.Core, row: number, source: Source): void => {
   if (source.spread) Spread.update(core, Members.identity(core.table, row).id, source.message ?? stateOf(core, row))
@@ -228,7 +235,7 @@ export const claim = (
   }
   if (order <= 0) return correct(core, row, order, source)
   const member: Member.Member = { ...current, incarnation: about.incarnation, status }
-  put(core, member, source.since)
+  put(core, member, source.since, row)
   if (status === "suspect") return suspected(core, row, member, source, accuser)
   Suspicion.end(core, row)
   if (status === "left") {

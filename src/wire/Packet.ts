@@ -26,19 +26,51 @@ export interface Packet {
   readonly decode: (bytes: Uint8Array, out: Array<Message.Message>) => string | undefined
 }
 
+/** Lets a derived class put its private fields on any object. */
+class Carrier {
+  constructor(message: Message.Message) {
+    return message
+  }
+}
+
+/** The encoded form that a message carries, as a private field: nobody else sees it. A `WeakMap` from messages to bytes
+ * costs the collector as much as all the rest of handling a packet. `owner` is the packet codec whose bytes they are. */
+class Encoded extends Carrier {
+  #owner: Packet
+  #bytes: Uint8Array
+
+  constructor(message: Message.Message, owner: Packet, bytes: Uint8Array) {
+    super(message)
+    this.#owner = owner
+    this.#bytes = bytes
+  }
+
+  static keep(message: Message.Message, owner: Packet, bytes: Uint8Array): void {
+    const carrier: object = message
+    if (#owner in carrier) {
+      carrier.#owner = owner
+      carrier.#bytes = bytes
+    } else new Encoded(message, owner, bytes)
+  }
+
+  static of(message: Message.Message, owner: Packet): Uint8Array | undefined {
+    const carrier: object = message
+    return #owner in carrier && carrier.#owner === owner ? carrier.#bytes : undefined
+  }
+}
+
 export const make = (codec: Codec.Codec): Packet => {
-  const cache = new WeakMap<Message.Message, Uint8Array>()
   // What is passed on is passed on while its packet is handled: then it goes out in the bytes in which it came.
   const received: Received = { messages: [], parts: [] }
   const part = (message: Message.Message): Uint8Array => {
-    const known = cache.get(message)
+    const known = Encoded.of(message, self)
     if (known !== undefined) return known
     const came = received.messages.indexOf(message)
-    const bytes = came < 0 ? codec.encode(message) : received.parts[came]?.slice() ?? codec.encode(message)
-    cache.set(message, bytes)
+    const bytes = came < 0 ? codec.encode(message) : received.parts[came] ?? codec.encode(message)
+    Encoded.keep(message, self, bytes)
     return bytes
   }
-  return {
+  const self: Packet = {
     overhead,
     sizeOf: (message) => prefix + part(message).length,
     encode: (messages) => encode(messages.map(part)),
@@ -48,6 +80,7 @@ export const make = (codec: Codec.Codec): Packet => {
       return decode(codec, bytes, { out, received })
     }
   }
+  return self
 }
 
 const encode = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {

@@ -11,6 +11,7 @@ import type * as Params from "../../swim/Params.ts"
 import * as Prng from "../../swim/Prng.ts"
 import * as Swim from "../../swim/Swim.ts"
 import * as Codec from "../../wire/Codec.ts"
+import * as Envelope from "../../wire/Envelope.ts"
 import * as Packet from "../../wire/Packet.ts"
 import * as Agenda from "./Agenda.ts"
 import * as Faults from "./Faults.ts"
@@ -46,6 +47,8 @@ export interface Options {
   readonly codec?: Codec.Codec | undefined
   /** Encode and decode every datagram. */
   readonly bytes?: boolean | undefined
+  /** Bytes of the envelope around a packet. Default: one in clear; `Envelope.sealedOverhead` is that of one with a key. */
+  readonly envelope?: number | undefined
   /** In place of `Swim.step`: a broken variant proves that a checker sees it. */
   readonly step?: Step | undefined
   readonly observers?: ReadonlyArray<Observer> | undefined
@@ -93,6 +96,7 @@ export class Simulation implements Pipes.World {
   private readonly options: Options
   private readonly onStep: Step
   private readonly packet: Packet.Packet
+  private readonly overhead: number
   private readonly random: Prng.Prng
   private readonly boots: Prng.Prng
   private readonly identities = Identities.make()
@@ -117,6 +121,7 @@ export class Simulation implements Pipes.World {
     this.network = { ...plan.network }
     const codec = options.codec ?? Codec.binary
     this.packet = Packet.make(codec)
+    this.overhead = this.packet.overhead + (options.envelope ?? Envelope.clearOverhead)
     this.sizes = Sizes.make(codec, this.packet)
     this.random = Prng.make(plan.seed)
     this.boots = Prng.make(plan.seed ^ 0x5bd1e995)
@@ -151,7 +156,7 @@ export class Simulation implements Pipes.World {
       seed: Prng.next(this.boots),
       now: SimNode.local(node, this.now),
       sizeOf: this.sizes,
-      packetOverhead: this.packet.overhead,
+      packetOverhead: this.overhead,
       identities: this.identities
     })
     node.swim = swim
@@ -416,7 +421,7 @@ export class Simulation implements Pipes.World {
   }
 
   private send(node: SimNode.SimNode, to: Member.Address, messages: ReadonlyArray<Message.Message>): void {
-    let size = this.packet.overhead
+    let size = this.overhead
     for (const message of messages) size += this.sizes(message)
     node.packets++
     node.bytes += size + headerBytes
@@ -459,7 +464,8 @@ export class Simulation implements Pipes.World {
 
   private recode(messages: ReadonlyArray<Message.Message>, size: number): ReadonlyArray<Message.Message> {
     const bytes = this.packet.encode(messages)
-    if (bytes.length !== size) throw new Error(`M6: ${bytes.length} bytes where ${size} were counted`)
+    const sent = bytes.length - this.packet.overhead + this.overhead
+    if (sent !== size) throw new Error(`M6: ${sent} bytes where ${size} were counted`)
     const decoded: Array<Message.Message> = []
     const refused = this.packet.decode(bytes, decoded)
     if (refused !== undefined) throw new Error(`a datagram of ours is refused: ${refused}`)

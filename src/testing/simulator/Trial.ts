@@ -18,6 +18,8 @@ export interface Options {
   readonly codec?: Codec.Codec | undefined
   /** Encode and decode every datagram for real. */
   readonly bytes?: boolean | undefined
+  /** Bytes of the envelope around a packet. Default: one in clear. */
+  readonly envelope?: number | undefined
   /** Check the invariants at every step. Default: true. */
   readonly check?: boolean | undefined
   /** In place of the protocol machine, to prove that a defect is seen. */
@@ -86,6 +88,7 @@ export class Trial {
       identity: options.identity,
       codec: options.codec,
       bytes: options.bytes,
+      envelope: options.envelope,
       step: options.step,
       observers: options.check === false ? [this.measures] : [this.invariants, this.measures]
     })
