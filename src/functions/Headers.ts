@@ -27,8 +27,12 @@ export const callId = (sent: string | undefined): string | undefined =>
 
 /** How deep in calls of functions by functions a request is, as it says itself: it can only make itself deeper. */
 export const depth = (sent: string | undefined): number => {
-  if (sent === undefined || !/^\d{1,4}$/.test(sent)) return 0
-  return Number(sent)
+  if (sent === undefined) return 0
+  // A function that sets the header too makes two values of it.
+  return sent.split(",", 8).reduce((deepest, text) => {
+    const value = text.trim()
+    return /^\d{1,4}$/.test(value) ? Math.max(deepest, Number(value)) : deepest
+  }, 0)
 }
 
 /** Names listed in `Connection` belong to the connection too. */

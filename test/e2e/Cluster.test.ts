@@ -144,6 +144,18 @@ describe("a cluster of five nodes", () => {
     assert.isTrue(cluster.alive.some((other) => other.stderr.includes("a secret reason")))
   })
 
+  it("ends a function that calls itself with 508, wherever it is asked", async () => {
+    await deploy(cluster.node("n1"), "recurse")
+    for (const node of cluster.alive) {
+      const answer = await node.call("/function/recurse")
+      assert.strictEqual(answer.status, 508, answer.body)
+      assert.strictEqual((JSON.parse(answer.body) as Failure).reason, "loop")
+      assert.strictEqual(answer.headers["x-levels"], "17")
+    }
+    const few = await cluster.node("n2").call("/function/recurse?levels=16")
+    assert.deepStrictEqual([few.status, few.body], [200, "the end\n"])
+  })
+
   it("guards administration against pages in a browser", async () => {
     const node = cluster.node("n2")
     for (

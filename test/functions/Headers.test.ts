@@ -48,6 +48,7 @@ describe("Headers", () => {
 
   it("reads a depth that is a number, and 0 for anything else", () => {
     assert.strictEqual(Headers.depth("3"), 3)
+    assert.strictEqual(Headers.depth("0, 16,x"), 16)
     for (const sent of [undefined, "", "-1", "1e3", "x", "99999"]) assert.strictEqual(Headers.depth(sent), 0)
   })
 })

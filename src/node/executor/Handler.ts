@@ -41,13 +41,15 @@ export const describe = (error: unknown): string => {
 class CallContext implements Context {
   readonly callId: string
   readonly deadline: number
+  readonly depth: number
   #controller: AbortController | undefined
   #gone: DOMException | undefined
   readonly #listeners: Array<(error: DOMException) => void> = []
 
-  constructor(callId: string, deadline: number) {
+  constructor({ callId, depth, timeoutMs }: Executor.CallHead) {
     this.callId = callId
-    this.deadline = deadline
+    this.deadline = Date.now() + timeoutMs
+    this.depth = depth
   }
 
   get signal(): AbortSignal {
@@ -79,14 +81,14 @@ class CallContext implements Context {
 /** Takes a call: its body from now on, its handler when `turns` say so. */
 export const call = (handler: Handler, stream: Mux.MuxStream, head: Executor.CallHead, turns: Turns.Turns): void => {
   const started = performance.now()
-  const context = new CallContext(head.callId, Date.now() + head.timeoutMs)
+  const context = new CallContext(head)
   stream.onCancel = () => context.abort("the call was given up")
   stream.onError = (_, message) => context.abort(message)
   const body = head.method === "GET" || head.method === "HEAD" ? undefined : new RequestBody(stream)
   if (body !== undefined) context.onAbort((error) => body.fail(error))
   turns.add(() => {
     if (stream.finished) return
-    void Lines.currentCall.run(head.callId, async () => {
+    void Lines.currentCall.run(context, async () => {
       try {
         const response = await handler(makeRequest(head, context, body), context)
         if (!stream.finished) await reply(stream, response, context)

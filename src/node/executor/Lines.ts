@@ -9,8 +9,8 @@ import process from "node:process"
 import { formatWithOptions } from "node:util"
 import * as Control from "./Control.ts"
 
-/** The id of the call that code runs for. */
-export const currentCall = new AsyncLocalStorage<string>()
+/** The call that code runs for. */
+export const currentCall = new AsyncLocalStorage<{ readonly callId: string; readonly depth: number }>()
 
 export type Sink = (line: Control.Line) => void
 
@@ -36,7 +36,7 @@ export const install = (sink: Sink): void => {
     }
     const text = format()
     const cut = text.length > Control.MaxLine ? `${text.slice(0, Control.MaxLine)}…` : text
-    sink({ callId: currentCall.getStore(), level, text: cut, at: Date.now(), dropped })
+    sink({ callId: currentCall.getStore()?.callId, level, text: cut, at: Date.now(), dropped })
     dropped = 0
   }
   const print = (level: Control.Line["level"]) => (...values: ReadonlyArray<unknown>): void =>

@@ -12,6 +12,7 @@ import { pathToFileURL } from "node:url"
 import { parentPort, workerData } from "node:worker_threads"
 import * as Mux from "../../functions/Mux.ts"
 import type * as Control from "./Control.ts"
+import * as Depth from "./Depth.ts"
 import * as Handler from "./Handler.ts"
 import * as Lines from "./Lines.ts"
 import * as Turns from "./Turns.ts"
@@ -95,6 +96,7 @@ const serve = (socket: Net.Socket): void => {
 
 if (data.nice > 0) lowerPriority(data.nice)
 Lines.install((line) => post({ _tag: "Line", line }))
+Depth.install()
 await Handler.warm()
 // One connection, then the path is gone: closing the server unlinks it.
 const server = Net.createServer((socket) => {

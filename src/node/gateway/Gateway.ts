@@ -224,6 +224,7 @@ const gauges = (
 
 const running = (parts: Parts, addresses: Gateway["addresses"]): Gateway => {
   const { begin, front, link, listener, now, peers, placement, sweepMs } = parts
+  placement.env = { SHOAL_SERVER: urlOf(addresses.http) }
   begin()
   const sweeping = setInterval(() => {
     placement.sweep()
@@ -259,6 +260,12 @@ const running = (parts: Parts, addresses: Gateway["addresses"]): Gateway => {
       return closed
     }
   }
+}
+
+/** How a function of this node reaches its gateway. */
+const urlOf = ({ host, port }: Address): string => {
+  const to = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host
+  return `http://${to.includes(":") ? `[${to}]` : to}:${port}`
 }
 
 const reasons: Readonly<Record<string, ListenError["reason"]>> = {

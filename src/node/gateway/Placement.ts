@@ -45,6 +45,7 @@ export class Placement implements Pool.Owner {
   readonly calls = new Calls()
   readonly pools = new Map<string, Pool.Pool>()
   draining = false
+  env: Readonly<Record<string, string>> = {}
   readonly #options: Options
   #emptied: Array<() => void> = []
 

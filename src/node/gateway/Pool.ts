@@ -32,6 +32,8 @@ export interface Slot {
 export interface Owner {
   readonly executor: Executor.Executor
   readonly now: () => number
+  /** what every function sees in its environment beside its own */
+  readonly env: Readonly<Record<string, string>>
   readonly bundle: (manifest: Link.Version) => Promise<string>
   readonly post: (message: Exclude<Link.ToControl, { readonly id: number }>) => void
   readonly run: (call: Call, slot: Slot) => void
@@ -170,7 +172,8 @@ export class Pool {
   }
 
   async #start(): Promise<void> {
-    const { bundle: _, limits, name, version, env } = this.manifest
+    const { bundle: _, limits, name, version } = this.manifest
+    const env = { ...this.#owner.env, ...this.manifest.env }
     this.#starting++
     const renewing = setInterval(() => this.#owner.post({ _tag: "LeaseRenew", version }), renewMs)
     try {
