@@ -25,6 +25,8 @@ export interface Members {
   version: number
   /** A hash of all entries, independent of their order; kept up with every change. */
   sum: number
+  /** 21 more bits of the same. */
+  high: number
   readonly counts: [number, number, number, number]
   readonly base: number
   /** Rows that changed, for whoever checks every change; that reader empties it. */
@@ -52,6 +54,7 @@ export const make = (options: {
     size: 0,
     version: 0,
     sum: 0,
+    high: 0,
     counts: [0, 0, 0, 0],
     // Saved ages may lie before the start of this clock.
     base: options.now - 2 * 86_400_000,
@@ -98,6 +101,16 @@ export const hashOf = (hash: number, incarnation: number, status: Member.Status)
 
 export const hash = (self: Members, row: number): number =>
   hashOf(Identities.hash(self.identities, self.record[row] ?? 0), incarnation(self, row), status(self, row))
+
+/** The second hash of an entry, from its first. */
+export const highOf = (hash: number): number => Identities.mix(hash, 0x5bd1e995) & 0x1fffff
+
+/** Adds the entry's part to the hashes of all, or takes it out again. */
+const count = (self: Members, row: number, sign: 1 | -1): void => {
+  const own = hash(self, row)
+  self.sum = (self.sum + sign * own) >>> 0
+  self.high = (self.high + sign * highOf(own)) & 0x1fffff
+}
 
 /** How long an entry has had its status, in milliseconds. */
 export const age = (self: Members, row: number, now: number): number =>
@@ -192,7 +205,7 @@ export const put = (self: Members, entry: Entry, random: Prng.Prng): number => {
       (entry.incarnation < i || (entry.incarnation === i && rank < before))
     ) throw new Error(`M1: ${entry.identity.id} would fall from ${before}(${i}) to ${rank}(${entry.incarnation})`)
     self.counts[before & 3] = (self.counts[before & 3] ?? 0) - 1
-    self.sum = (self.sum - hash(self, row)) >>> 0
+    count(self, row, -1)
     if (!unchanged) Identities.release(self.identities, previous)
   } else self.size++
   self.record[row] = record
@@ -200,7 +213,7 @@ export const put = (self: Members, entry: Entry, random: Prng.Prng): number => {
   self.since[row] = Math.max(0, Math.floor((entry.since - self.base) / 100))
   self.status[row] = rank
   self.counts[rank & 3] = (self.counts[rank & 3] ?? 0) + 1
-  self.sum = (self.sum + hash(self, row)) >>> 0
+  count(self, row, 1)
   if (rank < 2) {
     if (!wasActive) activate(self, row, random)
   } else if (wasActive) deactivate(self, row)
@@ -215,7 +228,7 @@ export const remove = (self: Members, row: number): void => {
   const before = self.status[row] ?? 0
   if (before < 2) deactivate(self, row)
   self.counts[before & 3] = (self.counts[before & 3] ?? 0) - 1
-  self.sum = (self.sum - hash(self, row)) >>> 0
+  count(self, row, -1)
   self.record[row] = 0
   self.size--
   Identities.release(self.identities, record)

@@ -146,10 +146,21 @@ export const step = (core: Swim, input: Input, out: Array<Output>): void => {
   }
   if (core.healed !== undefined) Recovery.heal(core)
   if (core.settle) Recovery.settle(core)
+  dropPointless(core)
   const first = Timers.first(core.timers)
   if (first !== core.wake) {
     core.wake = first
     out.push({ _tag: "SetTimer", at: first })
+  }
+}
+
+/** Nobody is woken for the timeout of a ping that was answered, nor for a suspicion's deadline that has moved. */
+const dropPointless = (core: Core.Core): void => {
+  for (let timer = Timers.peek(core.timers); timer !== undefined; timer = Timers.peek(core.timers)) {
+    if (timer.kind === Core.Kind.probeTimeout) {
+      if (core.probes.get(timer.a)?.acked === false) return
+    } else if (timer.kind !== Core.Kind.suspicion || core.suspicions.get(timer.a)?.timer === timer.b) return
+    Timers.due(core.timers, Infinity)
   }
 }
 

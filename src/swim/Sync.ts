@@ -50,16 +50,24 @@ const forEach = (core: Core.Core, each: Each): void => {
   }
 }
 
+/** Of all that is spoken of: the table keeps its own part up to date, only tombstones near their end are taken out. */
 const wholeDigest = (core: Core.Core): { readonly count: number; readonly hash: number } => {
-  let low = 0
-  let high = 0
-  let count = 0
-  const add = (_name: number, hash: number): void => {
-    low = (low + hash) >>> 0
-    high = (high + Identities.mix(hash, 0x5bd1e995)) & 0x1fffff
-    count++
+  const { table } = core
+  let low = table.sum
+  let high = table.high
+  let count = table.size
+  const add = (hash: number, sign: 1 | -1): void => {
+    low = (low + sign * hash) >>> 0
+    high = (high + sign * Members.highOf(hash)) & 0x1fffff
+    count += sign
   }
-  forEach(core, { member: add, item: add })
+  add(Core.selfHash(core), 1)
+  for (const item of core.items.values()) add(Core.itemHash(item), 1)
+  if (table.counts[2] + table.counts[3] > 0) {
+    Members.forEach(table, (row) => {
+      if (!isSpoken(core, row)) add(Members.hash(table, row), -1)
+    })
+  }
   return { count, hash: high * 4294967296 + low }
 }
 

@@ -1,7 +1,7 @@
 /** The machine's own heap of deadlines: it needs one wake-up from outside.
  *
- * PURE. Boundary: knows kinds and arguments, not meanings. Entries are never cancelled; whoever handles one checks
- * whether it still stands. Equal deadlines fire in the order in which they were set (M7). */
+ * PURE. Boundary: knows kinds and arguments, not meanings. Entries are not cancelled; whoever handles one checks
+ * whether it still stands, and may drop the first when it does not. Equal deadlines fire in the order in which they were set (M7). */
 export interface Timer {
   at: number
   readonly order: number
@@ -38,6 +38,9 @@ export const first = (self: Timers): number => {
   const head = self.heap[0]
   return head === undefined ? Infinity : head.at
 }
+
+/** The first timer, which stays. */
+export const peek = (self: Timers): Timer | undefined => self.heap[0]
 
 /** Removes and returns the first timer due at `now`. */
 export const due = (self: Timers, now: number): Timer | undefined => {

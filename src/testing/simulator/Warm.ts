@@ -31,6 +31,7 @@ export const fill = (machines: ReadonlyArray<Swim.Swim>): void => {
     table.active = all.active
     table.size = all.size
     table.sum = all.sum
+    table.high = all.high
     table.counts[0] = all.active
     Members.remove(table, rows[index] ?? 0)
     settle(machine)
