@@ -34,7 +34,9 @@ export const persisted = (
   }
   claim.phase = "asking"
   claim.deadline = now + State.supportTimeout
-  const to = State.others(self, topology).filter((run) => self.reign === undefined || !State.sameRun(run, self.reign))
+  const living = State.others(self, topology).filter((run) => !Reign.isHeldBy(self.reign, run))
+  // where witnesses decide, the others need not be asked
+  const to = claim.basis === "witnessed" ? living.filter((run) => self.witnesses.includes(run.id)) : living
   for (const run of to) claim.asked.add(run.id)
   if (to.length > 0) out.push({ _tag: "AskSupport", to, claim: claim.reign })
 }

@@ -51,6 +51,8 @@ export class ClusterActor extends Context.Service<ClusterActor, {
   readonly views: Stream.Stream<ClusterView>
   readonly calls: PeerCalls.PeerCalls
   readonly replication: Replication.Replication
+  /** What the parts of this node have now. */
+  readonly marks: Effect.Effect<Readonly<Record<string, string>>>
   /** A part of the node whose state a successor must have before this node hands over. */
   readonly takesPart: (part: HandoverParts.Part) => Effect.Effect<void>
 }>()("shoal/cluster/ClusterActor") {}
@@ -122,7 +124,12 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   }
   const post = (input: Unstamped): Effect.Effect<void> =>
     Effect.asVoid(Queue.offer(shell.mailbox, { _tag: "Input", input }))
-  const directory: PeerCalls.Directory = { self, peerOf: (run) => peerOf(shell, run), post }
+  const directory: PeerCalls.Directory = {
+    self,
+    peerOf: (run) => peerOf(shell, run),
+    post,
+    heard: (from, reign, marks) => HandoverParts.heard(shell.parts, from, reign, marks)
+  }
   const calls = yield* PeerCalls.make(directory)
   const replication = yield* Replication.make(directory, calls)
   const alarm = Alarm.make({
@@ -143,6 +150,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     views: views(shell),
     calls,
     replication,
+    marks: Effect.suspend(() => HandoverParts.marks(shell.parts)),
     takesPart: (part) => Effect.sync(() => void shell.parts.set(part.name, part))
   })
 })

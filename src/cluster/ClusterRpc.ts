@@ -71,8 +71,12 @@ export class ClusterRpc extends RpcGroup.make(
     payload: { reign: Reign.Wire, lost: Schema.Boolean },
     error: Schema.Union([Malformed, Busy])
   }),
-  /** From a master: this is the reign, mine or the one I obey from now on. */
-  Rpc.make("ClusterAnnounce", { payload: { reign: Reign.Wire }, error: Schema.Union([Malformed, Busy]) }),
+  /** From a master: this is the reign, mine or the one I obey from now on. Whoever obeys it says what it has. */
+  Rpc.make("ClusterAnnounce", {
+    payload: { reign: Reign.Wire },
+    success: Schema.Struct({ marks: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)) }),
+    error: Schema.Union([Malformed, Busy])
+  }),
   /** To the master: somebody claims this reign, and I do not obey because I hear you. Which one do you obey? */
   Rpc.make("ClusterContest", {
     payload: { reign: Reign.Wire },

@@ -37,6 +37,8 @@ export const layer = ClusterRpc.toLayer(Effect.gen(function*() {
     ClusterAnnounce: Effect.fnUntraced(function*({ reign }) {
       const from = yield* caller(reign)
       yield* actor.post({ _tag: "ReignHeard", reign, from })
+      const obeyed = yield* actor.read((state) => state.election.reign)
+      return Reign.equals(obeyed, reign) && Reign.isHeldBy(reign, from) ? { marks: yield* actor.marks } : {}
     }),
     ClusterContest: Effect.fnUntraced(function*({ reign }) {
       const from = yield* caller(reign)

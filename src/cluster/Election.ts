@@ -207,7 +207,7 @@ export const support = (
   }
   const renewal = self.reign !== undefined && State.sameRun(self.reign, claim)
   if (!renewal && State.hearsMaster(self, topology, now)) return answer("hearing")
-  if (self.claim !== undefined && self.claim.reign.epoch === claim.epoch) return answer("refused")
+  if (self.claim?.reign.epoch === claim.epoch && !yields(self.claim, claim)) return answer("refused")
   self.supported = { epoch: claim.epoch, run: { id: claim.id, bootId: claim.bootId } }
   see(self, claim.epoch)
   // whoever was supported gets the time to finish
@@ -216,6 +216,11 @@ export const support = (
   self.notBefore = Math.max(self.notBefore, now + State.supportTimeout)
   return answer("supported")
 }
+
+/** Of those that claim the same epoch at once the older goes on, and the younger gives up before its claim is decided. Two
+ * masters that meet have another measure. */
+const yields = (own: State.Claim, other: Reign.Reign): boolean =>
+  own.basis === "witnessed" && Role.compareAge(own.reign, other) > 0
 
 export const supportAnswered = (
   self: ElectionState,

@@ -35,6 +35,12 @@ export interface Directory {
   readonly self: Run
   readonly peerOf: (run: Run) => Peers.Peer | undefined
   readonly post: (input: Unstamped) => Effect.Effect<void>
+  /** A member was told of this node's reign: what it has, undefined when it was not reached or does not obey. */
+  readonly heard: (
+    from: Run,
+    reign: Reign,
+    marks: Readonly<Record<string, string>> | undefined
+  ) => Effect.Effect<void>
 }
 
 export interface PeerCalls {
@@ -113,7 +119,13 @@ export const make = Effect.fnUntraced(function*(directory: Directory) {
       case "Announce":
         return each(
           output.to,
-          (to) => Effect.ignore(call(to, messageTimeout, (client) => client.ClusterAnnounce({ reign: output.reign })))
+          (to) =>
+            call(to, messageTimeout, (client) => client.ClusterAnnounce({ reign: output.reign })).pipe(
+              Effect.matchEffect({
+                onFailure: () => directory.heard(to, output.reign, undefined),
+                onSuccess: ({ marks }) => directory.heard(to, output.reign, marks)
+              })
+            )
         )
       case "SendVerdict":
         return each(output.to, (to) =>

@@ -39,6 +39,8 @@ const open = Effect.gen(function*() {
   const writer = CatalogWriter.make({ cluster, peers, ledger, bundles, sync, digests, scope })
   yield* cluster.takesPart({
     name: "catalog",
+    mark: Effect.sync(() => CatalogSync.markOf(ledger)),
+    heard: (from, reign, mark) => sync.heard(from, reign, mark),
     close: Effect.map(writer.idle, () => CatalogState.digest(ledger.state)),
     load: ({ from, mark }) => sync.load(from, mark)
   })

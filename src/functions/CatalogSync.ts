@@ -9,6 +9,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -41,6 +42,8 @@ export interface CatalogSync {
   readonly pull: (id: string) => Effect.Effect<number, CatalogPeers.Unreachable>
   /** Gets all that a master has before it hands over to this node; `mark` is its digest when it was closed. */
   readonly load: (from: Run, mark: string | undefined) => Effect.Effect<void, CatalogPeers.Unreachable>
+  /** What a member had when it obeyed this node's reign; undefined when it was not reached. */
+  readonly heard: (from: Run, reign: Reign.Reign, mark: string | undefined) => Effect.Effect<void>
   /** Completes when this node has all that was acknowledged: only then may it write in `reign`. It has when all
    * members were heard that can be reached; a few that do not answer hold it up for a moment only. */
   readonly ready: (reign: Reign.Reign) => Effect.Effect<void>
@@ -98,6 +101,10 @@ const promote = Effect.fnUntraced(function*({ ledger }: Parts, change: CatalogSt
   yield* Metric.update(CatalogMetrics.promoted, 1)
   return yield* ledger.merge(change)
 })
+
+/** What this node has, in a few bytes: equal marks, equal records and no change whose end is open. */
+export const markOf = (ledger: CatalogLedger): string =>
+  `${CatalogState.digest(ledger.state)}${ledger.pending.length === 0 ? "" : ` ${ledger.pending.length}`}`
 
 /** The records and the prepared changes of one member. */
 const pullAll = Effect.fnUntraced(function*(parts: Parts, id: string) {
@@ -167,6 +174,16 @@ export const make = (parts: Parts): CatalogSync => {
       return taken && record !== undefined ? spread(parts, [record]) : Effect.void
     })
   const offering = Semaphore.makeUnsafe(1)
+  /** What the members have that were told of a reign of this node, by their ids. */
+  let marks:
+    | { readonly reign: Reign.Reign; readonly from: Map<string, Deferred.Deferred<string | undefined>> }
+    | undefined
+  const markFrom = (reign: Reign.Reign, id: string): Deferred.Deferred<string | undefined> => {
+    if (marks === undefined || Reign.isLower(marks.reign, reign)) marks = { reign, from: new Map() }
+    const mark = marks.from.get(id) ?? Deferred.makeUnsafe<string | undefined>()
+    if (Reign.equals(marks.reign, reign)) marks.from.set(id, mark)
+    return mark
+  }
   /** All that others have, but for a few that are late: what was acknowledged is on more disks than these. */
   const prepareReign = Effect.fnUntraced(function*(reign: Reign.Reign) {
     if (Reign.equals(readyFor, reign)) return
@@ -176,8 +193,11 @@ export const make = (parts: Parts): CatalogSync => {
     let answered = 0
     const enough = yield* Deferred.make<void>()
     const gather = Effect.fnUntraced(function*(id: string) {
-      const changes = yield* pullAll(parts, id)
-      yield* take(changes)
+      const mark = yield* Effect.timeoutOption(Deferred.await(markFrom(reign, id)), latePatience)
+      // whoever could not be told of the reign just now is not asked again
+      if (Option.isSome(mark) && mark.value === undefined) return
+      const isSame = Option.isSome(mark) && mark.value === CatalogState.digest(ledger.state)
+      if (!isSame) yield* take(yield* pullAll(parts, id))
       if (++answered >= ids.length - (copies - 1)) yield* Deferred.succeed(enough, undefined)
     })
     yield* take(ledger.pending)
@@ -185,10 +205,10 @@ export const make = (parts: Parts): CatalogSync => {
       Effect.forEach(ids, (id) => Effect.ignore(gather(id)), { concurrency: breadth, discard: true }),
       parts.scope
     )
-    yield* Effect.raceFirst(
-      Fiber.await(gathering),
-      Effect.andThen(Effect.sleep(latePatience), Deferred.await(enough))
-    )
+    yield* Effect.timeoutOrElse(Effect.asVoid(Fiber.await(gathering)), {
+      duration: latePatience,
+      orElse: () => Effect.raceFirst(Effect.asVoid(Fiber.await(gathering)), Deferred.await(enough))
+    })
     readyFor = reign
     yield* Effect.logInfo("the catalog is complete for this reign").pipe(Effect.annotateLogs({
       epoch: reign.epoch,
@@ -253,6 +273,7 @@ export const make = (parts: Parts): CatalogSync => {
     pull: (id) => pull(parts, id),
     ready,
     load,
+    heard: (from, reign, mark) => Effect.asVoid(Deferred.succeed(markFrom(reign, from.id), mark)),
     spread: (records) => spread(parts, records),
     promote: offer,
     run: Effect.andThen(

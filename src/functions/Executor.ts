@@ -87,8 +87,9 @@ export interface Instance {
   readonly inflight: number
   /** Never throws: on an instance that has ended the stream reports the end by `onError`. */
   call(head: CallHead): Mux.MuxStream
-  /** Does the instance's loop still turn? False when it did not answer within the time, or has ended. */
-  ping(timeoutMs: number): Promise<boolean>
+  /** Does the instance's loop still turn? False when it has ended, or did not answer within the time, if one is given.
+   * What was sent after a question without an answer was not looked at. */
+  ping(timeoutMs?: number): Promise<boolean>
   /** Ends it at once, whatever it does, with its calls; resolves when it is gone. */
   stop(reason: string): Promise<void>
   readonly exited: Promise<ExitReason>

@@ -26,9 +26,9 @@ export const maxLosses = 2
 export const replayBytes = 64 * 1024
 
 /** What this node can do with a version now. `ready`: an instance has a place; `starting`: the queue of a start has
- * one; `grow`: all instances are full but another may start; `full`: none may; `none`: not warm here;
- * `failing`: its start failed a moment ago. */
-export type Local = "ready" | "starting" | "grow" | "full" | "none" | "failing"
+ * one; `grow`: all instances are full but another may start; `full`: none may; `stuck`: none may, and those there are
+ * compute without a break, but have places; `none`: not warm here; `failing`: its start failed a moment ago. */
+export type Local = "ready" | "starting" | "grow" | "full" | "stuck" | "none" | "failing"
 
 export interface Invocation {
   /** It arrived here from outside, not from another node. */
@@ -152,6 +152,7 @@ const take = (local: Local, draining: boolean): Action => {
     case "grow":
       return draining ? refusals.draining : join
     case "full":
+    case "stuck":
       return draining ? refusals.draining : refusals.busy
     case "failing":
       return refusals.failing
@@ -169,9 +170,21 @@ const place = (self: Invocation, around: Surroundings): Action => {
   if (there !== undefined) return there
   if (self.lookups < maxLookups) {
     self.lookups++
-    return local === "full" ? locateToForward : locateToStart
+    return local === "full" || local === "stuck" ? locateToForward : locateToStart
   }
-  return local === "full" ? fail("concurrency") : start
+  return otherwise(local)
+}
+
+/** No other node has a place for it. */
+const otherwise = (local: Local): Action => {
+  switch (local) {
+    case "full":
+      return fail("concurrency")
+    case "stuck":
+      return join
+    default:
+      return start
+  }
 }
 
 const runHere = (local: Local): Action | undefined => {
@@ -211,8 +224,7 @@ const located = (self: Invocation, lease: Link.Lease, around: Surroundings): Act
   }
   const there = forward(self, around)
   if (there !== undefined) return there
-  if (local === "full") return fail("concurrency")
-  return lease === "wait" ? wait : start
+  return lease === "wait" && local === "none" ? wait : otherwise(local)
 }
 
 const refused = (self: Invocation, event: Event & { readonly _tag: "Refused" }, around: Surroundings): Action => {
@@ -228,5 +240,5 @@ const refused = (self: Invocation, event: Event & { readonly _tag: "Refused" }, 
   const action = place(self, around)
   if (action._tag !== "Locate" || event.refusal !== "busy") return action
   // Every warm node we know is busy: the warm set is too small, so it grows here.
-  return around.local() === "full" ? fail("concurrency") : start
+  return otherwise(around.local())
 }
