@@ -455,6 +455,19 @@ export const send = (core: Core, to: Member.Address, messages: ReadonlyArray<Mes
   if (packet.length > 0) core.out.push({ _tag: "Send", to, messages: packet })
 }
 
+/** Up to so many members hear what matters at once from whoever knows it first: gossip misses one in some hundred, which
+ * then waits for the tick. */
+export const smallCluster = 64
+
+/** Says it to everybody, when those are few. */
+export const tellAll = (core: Core, message: Message.Message): void => {
+  if (core.table.active > smallCluster) return
+  Members.forEach(core.table, (row) => {
+    if (!Members.isActive(core.table, row)) return
+    core.out.push({ _tag: "Send", to: Members.identity(core.table, row).address, messages: [message] })
+  })
+}
+
 /** A packet of gossip only; false when there was nothing to say. */
 export const sendGossip = (core: Core, to: Member.Address, below: number): boolean => {
   const packet: Array<Message.Message> = []

@@ -6,9 +6,6 @@ import type * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
 import * as Spread from "./Spread.ts"
 
-/** Up to so many members hear a goodbye from the leaver itself: gossip misses one in some hundred, which then waits. */
-const smallCluster = 64
-
 const told: Array<number> = []
 
 export const start = (core: Core.Core): void => {
@@ -21,7 +18,7 @@ export const start = (core: Core.Core): void => {
     until: core.now + core.params.leaveTimeout
   }
   Spread.update(core, core.self.id, Core.selfLeft(core))
-  tell(core, core.table.active <= smallCluster ? core.table.active : 0)
+  tell(core, core.table.active <= Core.smallCluster ? core.table.active : 0)
 }
 
 /** Tells as many as are still needed, twice over and at least `atLeast`, until the deadline. */

@@ -7,10 +7,9 @@
  * Invariants: M5 (a bounded number of greetings per join). Off where `settleInterval` is 0. */
 import * as Core from "./Core.ts"
 import * as Member from "./Member.ts"
-import * as Members from "./Members.ts"
 import type * as Message from "./Message.ts"
 
-const limit = 64
+const limit = Core.smallCluster
 
 const tell = (core: Core.Core, to: Member.Address, message: Message.Message): void => {
   core.out.push({ _tag: "Send", to, messages: [message] })
@@ -22,11 +21,7 @@ export const announce = (core: Core.Core): void => {
   if (settleInterval === 0) return
   core.greetings = limit
   core.greetUntil = core.now + settleInterval
-  if (core.table.active > limit) return
-  const self = Core.selfAlive(core)
-  Members.forEach(core.table, (row) => {
-    if (Members.isActive(core.table, row)) tell(core, Members.identity(core.table, row).address, self)
-  })
+  Core.tellAll(core, Core.selfAlive(core))
 }
 
 /** We heard of somebody new from `from`. One that has spoken to us knows us. */

@@ -242,6 +242,7 @@ const judge = (core: Core.Core): void => {
     const { id } = Members.identity(core.table, suspicion.row)
     const { bootId, incarnation } = suspicion
     Rumor.claim(core, { id, bootId, incarnation }, "dead", { spread: true })
+    if (core.params.eagerDelay > 0) Core.tellAll(core, { _tag: "Dead", id, bootId, incarnation, from: core.self.id })
     Recovery.scheduleDead(core, true)
   }
 }

@@ -63,6 +63,14 @@ describe("Suspicion", () => {
     assert.deepStrictEqual(machine.sentOf("Dead").filter(({ message }) => message.id === id(1)), [])
   })
 
+  it("tells everybody of a death of its own finding in a small cluster", () => {
+    const machine = suspected(9)
+    machine.clear()
+    assert.isAtLeast(deadAfter(machine, 30_000), 0)
+    const told = machine.sentOf("Dead").filter(({ message }) => message.id === id(1)).map(({ to }) => to.host)
+    for (let other = 2; other <= 8; other++) assert.include(told, address(other).host)
+  })
+
   it("does not stack: one timer per member and incarnation", () => {
     const machine = suspected(9)
     machine.receive(1, alive(1, 1))
