@@ -17,6 +17,30 @@ describe("a function that never returns", () => {
     await cluster?.stop()
   })
 
+  it("does not hold up other calls of the same function, on whichever node they arrive", async () => {
+    const node = cluster.node("n1")
+    const run = await shoal(["deploy", file("mixed"), "--timeout", "6s", "--server", node.http])
+    assert.strictEqual(run.code, 0, run.stderr)
+    assert.strictEqual((await node.call("/function/mixed")).status, 200)
+    const stuck = node.call("/function/mixed?spin=")
+    await sleep(100)
+    const began = performance.now()
+    const answers = await Promise.all(
+      Array.from(
+        { length: 100 },
+        (_, i) => (cluster.alive[i % 5] ?? node).call("/function/mixed", { method: i % 4 === 0 ? "PUT" : "GET" })
+      )
+    )
+    assert.deepStrictEqual(answers.filter(({ status }) => status !== 200).map(({ body }) => body), [])
+    assert.isBelow(performance.now() - began, 3000, "well before the time limit of the call that spins")
+    for (const other of cluster.alive) {
+      const later = performance.now()
+      assert.strictEqual((await other.call("/function/mixed", { method: "POST" })).status, 200)
+      assert.isBelow(performance.now() - later, 1000)
+    }
+    assert.strictEqual((await stuck).status, 504)
+  }, 60_000)
+
   it("makes no member suspect another in 30 s on every node, while other functions answer", async () => {
     for (const name of ["spin", "hello"]) {
       const run = await shoal(["deploy", file(name), "--server", cluster.node("n1").http])

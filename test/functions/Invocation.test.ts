@@ -99,6 +99,7 @@ describe("Invocation", () => {
       ["starting", "Join"],
       ["grow", "Join"],
       ["full", "Refuse"],
+      ["stuck", "Refuse"],
       ["none", "Refuse"],
       ["failing", "Refuse"]
     ]
@@ -134,6 +135,16 @@ describe("Invocation", () => {
     assert.deepStrictEqual(Invocation.step(call, busy, around("full", ["b"])), { _tag: "Fail", reason: "concurrency" })
   })
 
+  it("waits for an instance that computes when no other node has a place, instead of a refusal", () => {
+    const call = entry()
+    const busy = (id: string) => ({ _tag: "Refused", node: id, refusal: "busy", replayable: true }) as const
+    assert.strictEqual(tag(Invocation.step(call, begin, around("stuck", ["b"]))), "Forward")
+    assert.strictEqual(tag(Invocation.step(call, busy("b"), around("stuck", ["b"]))), "Join")
+    const alone = entry()
+    assert.deepStrictEqual(Invocation.step(alone, begin, around("stuck")), { _tag: "Locate", lease: false })
+    assert.strictEqual(tag(Invocation.step(alone, { _tag: "Located", lease: "none" }, around("stuck"))), "Join")
+  })
+
   it("repeats a call that may have started only when its method is idempotent", () => {
     const lost = (method: string, sent: boolean, replayable = true) => {
       const call = entry(method)
@@ -164,7 +175,7 @@ describe("Invocation", () => {
     assert.strictEqual(Invocation.breach({ ...fine, path: ["b", "a"] }), "loop")
   })
 
-  const local = Schema.Literals(["ready", "starting", "grow", "full", "none", "failing"])
+  const local = Schema.Literals(["ready", "starting", "grow", "full", "stuck", "none", "failing"])
   const Answers = Schema.Array(Schema.Struct({
     local,
     lease: Schema.Literals(["granted", "none"]),

@@ -17,6 +17,7 @@ export class ExecutorInstance implements Executor.Instance {
   readonly exited: Promise<Executor.ExitReason>
   readonly #worker: ExecutorHost.ExecutorWorker
   readonly #spec: Executor.StartSpec
+  readonly #pings = new Set<() => void>()
   #initMs = 0
 
   constructor(made: {
@@ -31,6 +32,7 @@ export class ExecutorInstance implements Executor.Instance {
     this.exited = made.worker.exited
     this.#worker = made.worker
     this.#spec = made.spec
+    void this.exited.then(() => this.#pings.forEach((failed) => failed()))
   }
 
   get initMs(): number {
@@ -77,17 +79,17 @@ export class ExecutorInstance implements Executor.Instance {
       : refused(reason.kind, reason.message)
   }
 
-  ping(timeoutMs: number): Promise<boolean> {
+  ping(timeoutMs?: number): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>()
-    const timer = setTimeout(resolve, timeoutMs, false)
-    const asked = this.#worker.mux.ping(() => {
+    const failed = (): void => answer(false)
+    const timer = timeoutMs === undefined ? undefined : setTimeout(failed, timeoutMs)
+    const answer = (alive: boolean): void => {
       clearTimeout(timer)
-      resolve(true)
-    })
-    if (!asked) {
-      clearTimeout(timer)
-      resolve(false)
+      this.#pings.delete(failed)
+      resolve(alive)
     }
+    this.#pings.add(failed)
+    if (!this.#worker.mux.ping(() => answer(true))) answer(false)
     return promise
   }
 

@@ -10,6 +10,7 @@ import * as Invocation from "../../functions/Invocation.ts"
 import type * as Mux from "../../functions/Mux.ts"
 import type * as Body from "./Body.ts"
 import type * as Pool from "./Pool.ts"
+import type { Slot } from "./Slot.ts"
 
 export interface Asked {
   readonly callId: string
@@ -51,7 +52,7 @@ export abstract class Call {
   placedAt = 0
   startedAt = 0
   upstream: Mux.MuxStream | undefined
-  slot: Pool.Slot | undefined
+  slot: Slot | undefined
   /** It was sent to a node without its body, which follows when that node has taken it. */
   offered = false
   /** The node it was sent to. */

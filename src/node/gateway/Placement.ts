@@ -17,6 +17,7 @@ import type { ControlLink } from "./ControlLink.ts"
 import type { GatewayMetrics } from "./GatewayMetrics.ts"
 import type { PeerPool } from "./PeerPool.ts"
 import * as Pool from "./Pool.ts"
+import type { Slot } from "./Slot.ts"
 
 export interface Options {
   readonly self: string
@@ -114,7 +115,7 @@ export class Placement implements Pool.Owner {
     const now = this.now()
     this.calls.forEach((call) => {
       if (call.deadline > now) return
-      if (call.slot !== undefined) void call.pool.check(call.slot)
+      if (call.slot !== undefined) call.pool.check(call.slot)
       this.fail(call, "timeout")
     })
     for (const [version, pool] of this.pools) {
@@ -178,11 +179,12 @@ export class Placement implements Pool.Owner {
 
   // --- on an instance here
 
-  run(call: Call, slot: Pool.Slot): void {
+  run(call: Call, slot: Slot): void {
+    const now = this.now()
+    if (slot.isQuiet(now)) void call.pool.ask(slot, now)
     slot.inflight++
     call.slot = slot
     call.accept()
-    const now = this.now()
     call.startedAt = now
     const { callId, depth, headers, method, url } = call.asked
     const timeoutMs = Math.max(1, Math.ceil(call.deadline - now))
@@ -196,14 +198,34 @@ export class Placement implements Pool.Owner {
     else call.body.attach(stream)
   }
 
+  /** Moves the calls that may be sent twice. The others wait until it goes on or is killed: if it goes on, it runs them. */
+  stuck(slot: Slot): void {
+    this.calls.forEach((call) => {
+      const { idempotent, losses } = call.invocation
+      if (call.slot !== slot || call.replied || !slot.ignored(call.startedAt)) return
+      if (!idempotent || !call.replayable || losses >= Invocation.maxLosses) return
+      call.upstream?.cancel()
+      this.#lost(call)
+    })
+  }
+
+  #lost(call: Call): void {
+    this.#options.metrics.retried++
+    const { replayable } = call
+    this.#leave(call)
+    this.#step(call, { _tag: "InstanceLost", replayable })
+  }
+
   #localHead(call: Call, raw: Uint8Array): void {
     if (call.done) return
+    const now = this.now()
+    if (call.slot !== undefined) call.pool.heard(call.slot, now)
     const told = {
       start: call.start,
       node: this.#options.self,
       queue: Math.max(0, call.startedAt - call.placedAt - call.initMs),
       init: call.initMs,
-      exec: this.now() - call.startedAt
+      exec: now - call.startedAt
     }
     if (call.localHead(raw, told)) call.replied = true
     else this.fail(call, "bad-reply", { message: "the function's status or headers cannot be sent" })
@@ -216,7 +238,7 @@ export class Placement implements Pool.Owner {
     this.settle(call, "ok")
   }
 
-  #localError(call: Call, slot: Pool.Slot, error: { readonly code: string; readonly message: string }): void {
+  #localError(call: Call, slot: Slot, error: { readonly code: string; readonly message: string }): void {
     if (call.done) return
     if (error.code === "handler-error") {
       const { name, version } = call.pool.manifest
@@ -226,12 +248,8 @@ export class Placement implements Pool.Owner {
     }
     if (error.code === "head-too-large") return this.fail(call, "bad-reply")
     if (error.code === "capacity") return this.fail(call, "no-capacity")
-    const unread = slot.killed && call.startedAt >= slot.askedAt
-    if (!call.replied && (unread || (slot.killed && call.invocation.idempotent))) {
-      this.#options.metrics.retried++
-      this.#leave(call)
-      return this.#step(call, { _tag: "InstanceLost", replayable: call.replayable })
-    }
+    const unread = slot.killed && slot.ignored(call.startedAt)
+    if (!call.replied && (unread || (slot.killed && call.invocation.idempotent))) return this.#lost(call)
     if (CallError.isReason(error.code)) return this.fail(call, error.code)
     if (slot.ended !== undefined) return this.#crashed(call, slot.ended)
     const timer = setTimeout(() => this.fail(call, "crashed"), explainMs)

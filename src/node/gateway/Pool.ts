@@ -2,7 +2,8 @@
  *
  * Boundary: starts, fills, checks and stops instances; where a call goes that finds no place here is decided by
  * `Invocation`, and `Placement` carries calls in and out. Starts of one version are single flight: as long as the queue
- * fits the instances that are on their way, no further one is started.
+ * fits the instances that are on their way, no further one is started. An instance whose loop does not turn gets no more
+ * calls: they wait a moment, then another one is started for them.
  * Invariants: M5 (queue and instances are bounded by the version's limits), F1 (a queued call is run, or handed back by
  * `lost` or `failed`). */
 import * as Schema from "effect/Schema"
@@ -10,24 +11,12 @@ import * as Executor from "../../functions/Executor.ts"
 import type * as Invocation from "../../functions/Invocation.ts"
 import type * as Link from "../../functions/Link.ts"
 import type { Call } from "./Call.ts"
+import { Slot } from "./Slot.ts"
 
 /** How often the lease of a start is renewed, milliseconds. */
 const renewMs = 100
 const firstPauseMs = 200
 const longestPauseMs = 5000
-
-export interface Slot {
-  readonly instance: Executor.Instance
-  inflight: number
-  idleSince: number
-  /** When the question for a sign of life was sent that is still open; 0 without one. */
-  askedAt: number
-  /** When to ask, because a call was abandoned that may still be running; Infinity without reason. */
-  checkAt: number
-  /** It spun and was killed: calls sent after `askedAt` never reached it. */
-  killed: boolean
-  ended: Executor.ExitReason | undefined
-}
 
 export interface Owner {
   readonly executor: Executor.Executor
@@ -37,6 +26,8 @@ export interface Owner {
   readonly bundle: (manifest: Link.Version) => Promise<string>
   readonly post: (message: Exclude<Link.ToControl, { readonly id: number }>) => void
   readonly run: (call: Call, slot: Slot) => void
+  /** It answers no more: calls it never looked at may go elsewhere. */
+  readonly stuck: (slot: Slot) => void
   /** No instance could be started for the queued call. */
   readonly failed: (call: Call, error: Executor.StartError) => void
   readonly log: (level: "info" | "warn" | "error", message: string, fields: Readonly<Record<string, unknown>>) => void
@@ -78,13 +69,12 @@ export class Pool {
 
   local(): Invocation.Local {
     const { concurrency, instances } = this.manifest.limits
-    if (this.queue.size === 0) {
-      for (const slot of this.slots) {
-        if (slot.inflight < concurrency) return "ready"
-      }
+    if (this.queue.size === 0 && this.place() !== undefined) return "ready"
+    if (this.queue.size < this.#awaited()) return "starting"
+    if (this.slots.length + this.#starting >= instances) {
+      const behind = this.slots.reduce((sum, slot) => slot.stuck ? sum + concurrency - slot.inflight : sum, 0)
+      return this.queue.size < behind ? "stuck" : "full"
     }
-    if (this.#starting > 0 && this.queue.size < this.#starting * concurrency) return "starting"
-    if (this.slots.length + this.#starting >= instances) return "full"
     const failing = this.#failedUntil > this.#owner.now()
     if (this.slots.length === 0 && this.#starting === 0) return failing ? "failing" : "none"
     return failing ? "full" : "grow"
@@ -92,11 +82,11 @@ export class Pool {
 
   /** The instance with a place that has least to do. */
   place(): Slot | undefined {
+    const { concurrency } = this.manifest.limits
     let best: Slot | undefined
     for (const slot of this.slots) {
-      if (slot.inflight < this.manifest.limits.concurrency && (best === undefined || slot.inflight < best.inflight)) {
-        best = slot
-      }
+      if (slot.inflight >= concurrency || (best !== undefined && slot.inflight >= best.inflight)) continue
+      if (slot.askedAt === 0 || slot.takes(this.#owner.now())) best = slot
     }
     return best
   }
@@ -104,9 +94,23 @@ export class Pool {
   /** Queues a call, and starts an instance when those on their way have no place for it. */
   join(call: Call): void {
     this.queue.add(call)
-    const { concurrency, instances } = this.manifest.limits
-    const short = this.queue.size > this.#starting * concurrency
-    if (short && this.slots.length + this.#starting < instances) void this.#start()
+    if (this.#isShort()) void this.#start()
+  }
+
+  /** The places of those on their way and of those whose answer is a little late. */
+  #awaited(): number {
+    const { concurrency } = this.manifest.limits
+    let places = this.#starting * concurrency
+    for (const slot of this.slots) {
+      if (slot.askedAt !== 0 && !slot.stuck) places += Math.max(0, concurrency - slot.inflight)
+    }
+    return places
+  }
+
+  /** More calls are queued than will find a place, and another instance may be started. */
+  #isShort(): boolean {
+    const places = this.slots.length + this.#starting
+    return this.queue.size > 0 && places < this.manifest.limits.instances && this.queue.size > this.#awaited()
   }
 
   release(slot: Slot): void {
@@ -115,31 +119,50 @@ export class Pool {
     if (this.queue.size > 0) this.#fill()
   }
 
-  /** Stops what has been idle for its time, asks those for a sign of life whose calls were given up. */
+  /** Stops what has been idle for its time, asks those for a sign of life whose calls were given up, and goes around
+   * those that give none. */
   sweep(now: number): void {
     for (const slot of this.slots.slice()) {
       if (slot.checkAt <= now) {
         slot.checkAt = Infinity
-        void this.check(slot)
+        this.check(slot)
+      }
+      if (slot.seemsDead(now)) {
+        void this.#kill(slot)
+        continue
+      }
+      if (!slot.stuck && slot.seemsStuck(now)) {
+        slot.stuck = true
+        this.#owner.log("warn", "an instance does not answer, its next calls go elsewhere", this.#fields(slot))
+        this.#owner.stuck(slot)
       }
       const idle = slot.inflight === 0 && this.queue.size === 0
       if (idle && (this.retired || now - slot.idleSince >= this.manifest.limits.idleMs)) void this.#stop(slot, "idle")
     }
+    if (this.#isShort() && this.#failedUntil <= now) void this.#start()
   }
 
-  /** Kills an instance whose loop does not turn. */
-  async check(slot: Slot): Promise<void> {
-    if (slot.askedAt !== 0 || slot.ended !== undefined) return
-    slot.askedAt = this.#owner.now()
-    const alive = await slot.instance.ping(pingMs)
-    if (alive || slot.ended !== undefined) {
-      slot.askedAt = 0
-      return
-    }
-    slot.killed = true
-    this.#remove(slot)
-    this.#owner.log("warn", "killed an instance that does not answer", this.#fields(slot))
-    await slot.instance.stop("spinning")
+  /** Ends an instance unless its loop turns. */
+  check(slot: Slot): void {
+    if (slot.ended !== undefined) return
+    slot.doomed = true
+    if (slot.askedAt === 0) void this.ask(slot, this.#owner.now())
+  }
+
+  /** Asks for a sign of life. */
+  async ask(slot: Slot, now: number): Promise<void> {
+    slot.askedAt = now
+    const alive = await slot.instance.ping()
+    if (!alive || slot.ended !== undefined || slot.killed) return
+    slot.askedAt = 0
+    slot.doomed = false
+    this.heard(slot, this.#owner.now())
+  }
+
+  /** It gave a sign of life. */
+  heard(slot: Slot, now: number): void {
+    slot.heard(now)
+    if (this.queue.size > 0) this.#fill()
   }
 
   async stopAll(reason: string): Promise<void> {
@@ -148,6 +171,13 @@ export class Pool {
 
   #fields(slot: Slot): Readonly<Record<string, unknown>> {
     return { function: this.manifest.name, version: this.manifest.version, instance: slot.instance.id }
+  }
+
+  async #kill(slot: Slot): Promise<void> {
+    slot.killed = true
+    this.#remove(slot)
+    this.#owner.log("warn", "killed an instance that does not answer", this.#fields(slot))
+    await slot.instance.stop("spinning")
   }
 
   async #stop(slot: Slot, reason: string): Promise<void> {
@@ -189,16 +219,7 @@ export class Pool {
   #started(instance: Executor.Instance): void {
     this.#starting--
     this.#failures = 0
-    const now = this.#owner.now()
-    const slot: Slot = {
-      instance,
-      inflight: 0,
-      idleSince: now,
-      askedAt: 0,
-      checkAt: Infinity,
-      killed: false,
-      ended: undefined
-    }
+    const slot = new Slot(instance, this.#owner.now())
     this.slots.push(slot)
     void instance.exited.then((reason) => this.#exited(slot, reason))
     this.#owner.post({ _tag: "Started", version: this.manifest.version })
@@ -222,9 +243,7 @@ export class Pool {
 
   /** Calls are queued and what they waited for is gone. */
   #refill(): void {
-    const { concurrency, instances } = this.manifest.limits
-    const short = this.queue.size > this.#starting * concurrency && this.slots.length + this.#starting < instances
-    if (short && this.slots.length === 0) void this.#start()
+    if (this.slots.length === 0 && this.#isShort()) void this.#start()
   }
 
   #failed(error: Executor.StartError): void {
@@ -245,9 +264,6 @@ export class Pool {
     for (const call of queued) this.#owner.failed(call, error)
   }
 }
-
-/** How long an instance may take to answer before it is taken for spinning, milliseconds. */
-const pingMs = 1000
 
 const isStartError = Schema.is(Executor.StartError)
 

@@ -29,9 +29,11 @@ export class FakeInstance implements Executor.Instance {
   readonly start = "prewarmed"
   readonly initMs = 2
   readonly exited: Promise<Executor.ExitReason>
-  spinning = false
   stopped: string | undefined
   #exit: (reason: Executor.ExitReason) => void = () => {}
+  #spinning = false
+  /** What came, or was to go, while it spun. */
+  #held: Array<() => void> = []
   readonly #client: Mux.Mux
   readonly #server: Mux.Mux
 
@@ -43,7 +45,9 @@ export class FakeInstance implements Executor.Instance {
     })
     const deliver = (to: () => Mux.Mux) => (chunks: ReadonlyArray<Uint8Array>) =>
       setImmediate(() => {
-        if (!this.spinning) { for (const chunk of chunks) to().receive(chunk) }
+        const receive = () => chunks.forEach((chunk) => to().receive(chunk))
+        if (this.#spinning) this.#held.push(receive)
+        else receive()
       })
     this.#client = new Mux.Mux({
       role: "client",
@@ -70,8 +74,21 @@ export class FakeInstance implements Executor.Instance {
     return stream
   }
 
+  get spinning(): boolean {
+    return this.#spinning
+  }
+
+  /** Until it is set to false nothing is read or written. */
+  set spinning(spins: boolean) {
+    this.#spinning = spins
+    if (!spins) { for (const receive of this.#held.splice(0)) receive() }
+  }
+
   ping(): Promise<boolean> {
-    return Promise.resolve(!this.spinning && this.stopped === undefined)
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    void this.exited.then(() => resolve(false))
+    if (!this.#client.ping(() => resolve(true))) resolve(false)
+    return promise
   }
 
   stop(reason: string): Promise<void> {

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Executor from "../../../src/functions/Executor.ts"
 import type * as Mux from "../../../src/functions/Mux.ts"
+import * as Slot from "../../../src/node/gateway/Slot.ts"
 import * as Fakes from "./Fakes.ts"
 import * as Nodes from "./Nodes.ts"
 
@@ -111,6 +112,80 @@ describe("Placement", () => {
     for (const { status } of await innocents) assert.include([200, 504], status)
     assert.strictEqual((await Nodes.call(nodes.first, path)).status, 200)
     assert.strictEqual(nodes.first.executor.started.length, 2)
+  })
+
+  const spinning = (head: { readonly url: string }, stream: Mux.MuxStream, instance: Fakes.FakeInstance) => {
+    if (head.url === "/spin") instance.spinning = true
+    else Fakes.reply(stream, "fine")
+  }
+
+  it("starts another instance for the calls that come while one spins, and moves those it had not looked at", async () => {
+    await using nodes = await Nodes.start({ functions: [hello], handler: spinning })
+    await Nodes.call(nodes.first, path)
+    const stuck = Nodes.open(nodes.first, `${path}/spin`)
+    const [instance] = nodes.first.executor.started
+    await Nodes.until(() => instance?.spinning === true)
+    await new Promise((done) => setTimeout(done, 2 * Slot.quietMs))
+    const began = performance.now()
+    const methods = Array.from({ length: 30 }, (_, i) => i % 3 === 0 ? "PUT" : "GET")
+    const answers = await Promise.all(methods.map((method) => Nodes.call(nodes.first, path, { method })))
+    assert.deepStrictEqual(answers.filter(({ status }) => status !== 200), [])
+    assert.isBelow(performance.now() - began, 4 * Slot.stuckMs)
+    assert.strictEqual(nodes.first.executor.started.length, 2)
+    const later = performance.now()
+    assert.strictEqual((await Nodes.call(nodes.first, path, { method: "POST" })).status, 200)
+    assert.isBelow(performance.now() - later, Slot.stuckMs)
+    assert.isUndefined(instance?.stopped, "its call still has time")
+    if (instance !== undefined) instance.spinning = false
+    nodes.first.executor.started.forEach((each) => each.end({ kind: "stopped", message: "over" }))
+    ;(await stuck).resume()
+  })
+
+  it("holds calls back for an instance that computes for a moment, and starts no other", async () => {
+    let seen = 0
+    await using nodes = await Nodes.start({
+      functions: [hello],
+      handler: (head, stream, instance) => {
+        seen++
+        if (head.url === "/spin") {
+          instance.spinning = true
+          setTimeout(() => {
+            instance.spinning = false
+            Fakes.reply(stream, "done")
+          }, 3 * Slot.doubtMs)
+        } else Fakes.reply(stream, "fine")
+      }
+    })
+    await Nodes.call(nodes.first, path)
+    const computing = Nodes.call(nodes.first, `${path}/spin`)
+    await Nodes.until(() => nodes.first.executor.started[0]?.spinning === true)
+    await new Promise((done) => setTimeout(done, 2 * Slot.quietMs))
+    const behind = Nodes.call(nodes.first, path, { method: "POST" })
+    await new Promise((done) => setTimeout(done, Slot.doubtMs + 10))
+    const held = Nodes.call(nodes.first, path, { method: "POST" })
+    const answers = await Promise.all([computing, behind, held])
+    assert.deepStrictEqual(answers.map(({ text }) => text), ["done", "fine", "fine"])
+    assert.strictEqual(nodes.first.executor.started.length, 1)
+    assert.strictEqual(seen, 4, "each ran once")
+  })
+
+  it("lets calls wait for instances that compute when no other may be started", async () => {
+    const single = Fakes.manifestOf("hello", { instances: 1, timeoutMs: 2000 })
+    await using nodes = await Nodes.start({ functions: [single], handler: spinning })
+    await Nodes.call(nodes.first, path)
+    const stuck = Nodes.call(nodes.first, `${path}/spin`)
+    const [instance] = nodes.first.executor.started
+    await Nodes.until(() => instance?.spinning === true)
+    await new Promise((done) => setTimeout(done, 2 * Slot.quietMs))
+    const first = Nodes.call(nodes.first, path)
+    await new Promise((done) => setTimeout(done, 2 * Slot.stuckMs))
+    const waiting = Nodes.call(nodes.first, path)
+    setTimeout(() => {
+      if (instance !== undefined) instance.spinning = false
+    }, 100)
+    assert.deepStrictEqual((await Promise.all([first, waiting])).map(({ status }) => status), [200, 200])
+    assert.strictEqual(nodes.first.executor.started.length, 1)
+    assert.strictEqual((await stuck).status, 504)
   })
 
   it("answers 500 with the call id when the handler throws, and puts its message in the log only", async () => {
