@@ -106,6 +106,9 @@ export const onExtraEnd = (core: Core.Core, seq: number): void => {
   else core.judging.push(probe)
 }
 
+const relays = (core: Core.Core): number =>
+  Awareness.isLossy(core.awareness) ? core.params.relaysUnderLoss : core.params.relays
+
 const relayed: Array<number> = []
 
 /** No answer in time: relays, and a ping over a stream beside them. */
@@ -114,9 +117,8 @@ export const onTimeout = (core: Core.Core, seq: number, openStream: (probe: Core
   if (probe === undefined || probe.acked || !stands(core, probe)) return
   const target = Members.identity(core.table, probe.row)
   relayed.length = 0
-  const count = Awareness.isLossy(core.awareness) ? core.params.relaysUnderLoss : core.params.relays
   Members.sample(core.table, core.random, {
-    count,
+    count: relays(core),
     accept: (row) => row !== probe.row && !core.suspicions.has(row),
     into: relayed
   })
@@ -233,7 +235,7 @@ export const ask = (core: Core.Core, suspicion: Core.Suspicion): void => {
   const suspect = Members.identity(core.table, row)
   Core.send(core, suspect.address, withAccusation(core, row, ping(core, Core.nextSeq(core), suspect.id)))
   asked.length = 0
-  const count = Math.max(1, core.params.relays)
+  const count = Math.max(1, relays(core))
   Members.sample(core.table, core.random, { count, accept: (other) => other !== row, into: asked })
   for (const other of asked) {
     Core.send(core, Members.identity(core.table, other).address, [{

@@ -3,6 +3,7 @@
  * PURE. Boundary: what a claim means for the table is `Rumor`'s; here are the deadlines.
  * Rules (MEMBERSHIP 2 to 4): timeout = max(min, max - (max - min) * log(c + 1) / log(k + 1)) (Lifeguard, section IV);
  * nothing fires before `Drained`; one probe interval before it fires others are asked. */
+import * as Awareness from "./Awareness.ts"
 import * as Core from "./Core.ts"
 import type * as Member from "./Member.ts"
 import * as Members from "./Members.ts"
@@ -21,9 +22,15 @@ const fireAt = (core: Core.Core, self: Core.Suspicion): number =>
     ? Math.max(self.deadline, self.asked + core.params.probeInterval)
     : self.deadline
 
+/** Ours alone, while we are not well ourselves: nobody may have heard of it, and of our questions most may be lost. */
+const isDoubtful = ({ awareness, self: { id } }: Core.Core, self: Core.Suspicion): boolean =>
+  self.accusers.length === 1 && self.accusers[0] === id && (awareness.score > 0 || Awareness.isLossy(awareness))
+
 const schedule = (core: Core.Core, self: Core.Suspicion): void => {
   const ask = core.params.askFirst && self.asked < 0
-  const at = ask ? self.deadline - core.params.probeInterval : fireAt(core, self)
+  const end = ask ? self.deadline - core.params.probeInterval : fireAt(core, self)
+  const again = core.params.askFirst && !ask && isDoubtful(core, self)
+  const at = again ? Math.min(end, core.now + core.params.probeInterval / 4) : end
   self.timer = ++core.generation
   Core.timer(core, Math.max(0, at - core.now), Core.Kind.suspicion, self.row, self.timer)
 }
@@ -84,8 +91,8 @@ export interface Due {
 export const onTimer = (core: Core.Core, row: number, timer: number, options: Due): void => {
   const self = core.suspicions.get(row)
   if (self === undefined || self.timer !== timer || self.due) return
-  if (core.params.askFirst && self.asked < 0) {
-    self.asked = core.now
+  if (core.params.askFirst && (self.asked < 0 || core.now < fireAt(core, self))) {
+    if (self.asked < 0) self.asked = core.now
     options.ask(self)
     return schedule(core, self)
   }

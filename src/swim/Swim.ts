@@ -343,7 +343,8 @@ const onLeft = (core: Core.Core, message: Message.Left, from: Member.Address): v
   }
 }
 
-/** Somebody is about to declare a member dead: what is higher here saves it. */
+/** Somebody is about to declare a member dead: what is higher here saves it. Whoever has not heard of the accusation
+ * passes it on, so that the accused itself can answer. */
 const onAsk = (core: Core.Core, message: Message.Ask, from: Member.Address): void => {
   if (message.id === core.self.id) {
     if (message.bootId === core.self.bootId) Rumor.refute(core, message.incarnation, from)
@@ -354,7 +355,8 @@ const onAsk = (core: Core.Core, message: Message.Ask, from: Member.Address): voi
   const known = Members.member(core.table, row)
   if (known.bootId !== message.bootId) return Core.reply(core, Rumor.stateOf(core, row))
   const asked = { incarnation: message.incarnation, status: "suspect" } as const
-  if (Member.compareState(known, asked) > 0) Core.reply(core, Rumor.stateOf(core, row))
+  if (Member.compareState(known, asked) > 0) return Core.reply(core, Rumor.stateOf(core, row))
+  onSuspect(core, { ...message, _tag: "Suspect" }, from)
 }
 
 const onStream = (core: Core.Core, stream: Core.Stream, message: Message.Message): void => {

@@ -130,6 +130,33 @@ describe("Suspicion", () => {
     assert.strictEqual(deadAfter(machine, 20_000), -1)
   })
 
+  it("asks again and again when it is alone with its accusation and not well itself", () => {
+    const asked = (score: number): number => {
+      const machine = among(9, quiet)
+      machine.receive(3, accuse("Suspect", 1, 0, 0))
+      machine.answers = true
+      machine.swim.awareness.score = score
+      let asks = 0
+      while (machine.status(1) !== "dead" && machine.now < 30_000) {
+        machine.swim.awareness.score = score
+        machine.clear()
+        machine.advance(10)
+        asks += machine.sentOf("Ask").length
+      }
+      return asks
+    }
+    assert.strictEqual(asked(0), 3)
+    assert.strictEqual(asked(4), 12)
+  })
+
+  it("is passed on by those who are asked and had not heard of it, so that the accused can answer", () => {
+    const machine = among(9, quiet)
+    machine.receive(2, { _tag: "Ask", id: id(1), bootId: 1001, incarnation: 0, from: id(2) })
+    assert.strictEqual(machine.status(1), "suspect")
+    machine.advance(500)
+    assert.isTrue(machine.sentOf("Suspect").some(({ message }) => message.id === id(1) && message.from === id(2)))
+  })
+
   it("waits one interval after asking even when confirmations put the deadline into the past", () => {
     const machine = suspected(9)
     machine.advance(10_000)

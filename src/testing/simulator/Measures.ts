@@ -34,6 +34,9 @@ export interface Point {
   readonly alive: number
 }
 
+/** Actions that change who reaches whom. */
+const paths: ReadonlySet<Plan.Action["_tag"]> = new Set(["Partition", "Cut", "Isolate", "Heal"])
+
 /** Samples by name. Unit ms unless the name says otherwise. */
 export type Samples = Record<string, Array<number>>
 
@@ -52,6 +55,8 @@ export class Measures implements Observer {
   private readonly open = new Set<Change>()
   private readonly broadcasts = new Map<string, Change>()
   private readonly anomalous: Set<number>
+  /** When somebody was last cut off or reached again. */
+  private pathsChanged = -Infinity
   private readonly nodesByBoot = new Map<number, SimNode.SimNode>()
   /** Deaths by run and incarnation, and whether they were false when first declared. */
   private readonly deaths = new Map<string, boolean>()
@@ -78,6 +83,7 @@ export class Measures implements Observer {
     if (action._tag === "Crash") { for (const index of action.nodes) this.follow("crash", this.node(index)) }
     else if (action._tag === "Leave") { for (const index of action.nodes) this.follow("leave", this.node(index)) }
     else if (action._tag === "SetMeta") this.follow("update", this.node(action.node))
+    else if (paths.has(action._tag)) this.pathsChanged = this.now
     // Those who have gone need not know any more.
     for (const change of this.open) this.check(change)
   }
@@ -166,9 +172,10 @@ export class Measures implements Observer {
     if (isFalse) this.falseDeathViews++
   }
 
-  /** That run of it goes on, undisturbed, and the two reach each other. */
+  /** That run of it goes on, undisturbed, and the two reach each other since the last questions before the verdict. */
   private isWell(observer: SimNode.SimNode, subject: SimNode.SimNode, bootId: number): boolean {
     if (!subject.up || subject.paused || subject.swim?.self.bootId !== bootId) return false
+    if (this.sim !== undefined && this.now - this.pathsChanged < this.sim.params.probeInterval) return false
     if (this.anomalous.has(subject.index)) return false
     return this.sim?.reaches(observer, subject) === true && this.sim.reaches(subject, observer)
   }

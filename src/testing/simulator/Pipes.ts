@@ -12,7 +12,7 @@ export interface World {
   readonly find: (address: Member.Address) => SimNode | undefined
   readonly reaches: (from: SimNode, to: SimNode) => boolean
   /** One-way delay of so many bytes in ms, with lost segments sent again. */
-  readonly carry: (from: SimNode, bytes: number) => number
+  readonly carry: (from: SimNode, to: SimNode, bytes: number) => number
   /** Gives the input to the end at that time. */
   readonly later: (at: number, from: SimNode, end: End, input: Swim.Input) => void
 }
@@ -36,7 +36,7 @@ const end = (node: SimNode, swim: Swim.Swim, stream: number): End => ({
 const deliver = (world: World, from: End, input: Swim.Input, bytes: number): void => {
   const { other: to } = from
   if (to === undefined) return
-  to.last = Math.max(to.last + tick, world.now + world.carry(from.node, bytes))
+  to.last = Math.max(to.last + tick, world.now + world.carry(from.node, to.node, bytes))
   world.later(to.last, from.node, to, input)
 }
 
@@ -48,8 +48,8 @@ export const dial = (world: World, node: SimNode, swim: Swim.Swim, stream: numbe
     world.later(world.now + after, node, near, { _tag: "StreamClosed", now: 0, stream, error })
   if (target === undefined) return refuse("refused", 0.1)
   if (!world.reaches(node, target) || !world.reaches(target, node)) return refuse("timeout", dialTimeout)
-  const there = world.carry(node, segment)
-  if (!target.up || target.swim === undefined) return refuse("refused", there + world.carry(target, segment))
+  const there = world.carry(node, target, segment)
+  if (!target.up || target.swim === undefined) return refuse("refused", there + world.carry(target, node, segment))
   const far = end(target, target.swim, target.streams)
   target.streams += 2
   near.other = far
@@ -57,7 +57,7 @@ export const dial = (world: World, node: SimNode, swim: Swim.Swim, stream: numbe
   node.pipes.set(stream, near)
   target.pipes.set(far.stream, far)
   far.last = world.now + there
-  near.last = far.last + world.carry(target, segment)
+  near.last = far.last + world.carry(target, node, segment)
   const { address: remote } = node
   world.later(far.last, node, far, { _tag: "StreamOpened", now: 0, stream: far.stream, remote, initiator: false })
   world.later(near.last, target, near, { _tag: "StreamOpened", now: 0, stream, remote: to, initiator: true })

@@ -67,7 +67,10 @@ const kinds = 8
 
 /** IP and UDP headers. */
 export const headerBytes = 28
+/** A lost segment is sent again after so many ms, then after twice that, and so on; long before the last of them whoever
+ * waits has given up. */
 const firstRetransmission = 200
+const lastRetransmission = 60_000
 const segmentBytes = 1400
 
 const identityOf = (index: number): Identity => ({
@@ -220,12 +223,12 @@ export class Simulation implements Pipes.World {
     return this.cuts.size === 0 || !this.cuts.has(from.index * 65_536 + to.index)
   }
 
-  carry(from: SimNode.SimNode, bytes: number): number {
+  carry(from: SimNode.SimNode, to: SimNode.SimNode, bytes: number): number {
     const { latency, loss } = this.network
     let delay = this.uplink(from, bytes) + Latency.draw(latency, this.random)
-    if (loss === 0) return delay
+    if (loss === 0 && from.egress === 0 && to.ingress === 0) return delay
     for (let left = bytes; left > 0; left -= segmentBytes) {
-      for (let wait = firstRetransmission; wait < 10_000 && Prng.float(this.random) < loss; wait *= 2) delay += wait
+      for (let wait = firstRetransmission; wait < lastRetransmission && this.isLost(from, to); wait *= 2) delay += wait
     }
     return delay
   }
