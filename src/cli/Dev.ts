@@ -14,6 +14,7 @@ import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
 import { format, type Secret } from "../membership/ClusterKey.ts"
+import * as DataFolder from "../node/DataFolder.ts"
 import * as Client from "./Client.ts"
 import * as Deploy from "./Deploy.ts"
 import * as DevEntry from "./DevEntry.ts"
@@ -107,10 +108,14 @@ const dataFolder = (given: string | undefined): Effect.Effect<string, CommandErr
       attempt(() => fs.mkdtemp(path.join(tmpdir(), "shoal-dev-")), "a temporary folder cannot be made"),
       (folder) => Effect.ignore(attempt(() => fs.rm(folder, { recursive: true, force: true }), "not removed"))
     )
-    : Effect.as(attempt(() => fs.mkdir(given, { recursive: true }), `--data-dir ${given}`), path.resolve(given))
+    : Effect.as(attempt(() => DataFolder.make(path.resolve(given)), `--data-dir ${given}`), path.resolve(given))
 
 const attempt = <A>(run: () => Promise<A>, what: string): Effect.Effect<A, CommandError> =>
-  Effect.tryPromise({ try: run, catch: (cause) => new CommandError({ message: `${what}: ${String(cause)}` }) })
+  Effect.tryPromise({
+    try: run,
+    catch: (cause) =>
+      new CommandError({ message: `${what}: ${cause instanceof Error ? cause.message : String(cause)}` })
+  })
 
 interface StartOptions {
   readonly count: number

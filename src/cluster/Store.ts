@@ -15,7 +15,7 @@ import * as Schema from "effect/Schema"
 /** A file could not be read or written. Fault: the disk or its configuration (`Path`: the caller). State: for `replace`
  * and `remove` unchanged or done, for `append` possibly a torn end. Retry: after the cause is gone. */
 export class StoreError extends Schema.TaggedError<StoreError>()("StoreError", {
-  operation: Schema.Literals(["read", "replace", "append", "remove", "list"]),
+  operation: Schema.Literals(["read", "replace", "append", "remove", "list", "create"]),
   path: Schema.String,
   reason: Schema.Literals(["Full", "Permission", "Path", "TooLarge", "Unknown"]),
   detail: Schema.String

@@ -258,6 +258,22 @@ const drain = (
 
 const isHandshake = Schema.is(HandshakeFailed)
 
+/** Why a connection was not had, by the code of the operating system. */
+const unopened = (cause: unknown): string => {
+  switch (typeof cause === "object" && cause !== null && "code" in cause ? cause.code : undefined) {
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+    case "EAI_NODATA":
+    case "EAI_NONAME":
+      return "unknown host name"
+    case "EHOSTUNREACH":
+    case "ENETUNREACH":
+      return "unreachable"
+    default:
+      return "refused"
+  }
+}
+
 /** A short constant text for a failure; undefined for a clean close. */
 const reasonOf = (cause: Cause.Cause<Socket.SocketError | string>): string | undefined => {
   const error = Cause.squash(cause)
@@ -269,7 +285,7 @@ const reasonOf = (cause: Cause.Cause<Socket.SocketError | string>): string | und
       return reason.code === 1000 ? undefined : "closed"
     case "SocketOpenError":
       if (isHandshake(reason.cause)) return reason.cause.reason === "closed" ? "closed" : "no common cluster key"
-      return reason.kind === "Timeout" ? "open-timeout" : "refused"
+      return reason.kind === "Timeout" ? "open-timeout" : unopened(reason.cause)
     case "SocketReadError":
       return "reset"
     default:

@@ -10,6 +10,7 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import process from "node:process"
 import { check, maxFileBytes, Store, StoreError } from "../cluster/Store.ts"
+import * as DataFolder from "./DataFolder.ts"
 import * as FolderLock from "./FolderLock.ts"
 
 const suffix = ".tmp"
@@ -42,23 +43,6 @@ const attempt = <A>(
         detail: cause instanceof Error ? cause.message : String(cause)
       })
   }))
-
-/** Makes the entries of a folder durable. */
-export const syncFolder = async (folder: string): Promise<void> => {
-  const handle = await Fs.open(folder, "r")
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
-/** Creates the folders that are missing, durably. */
-const makeFolder = async (folder: string): Promise<void> => {
-  const first = await Fs.mkdir(folder, { recursive: true, mode: 0o700 })
-  if (first === undefined) return
-  for (let at = folder; at.length >= first.length; at = Path.dirname(at)) await syncFolder(Path.dirname(at))
-}
 
 /** Writes a new file and syncs it; a failed write leaves no file. */
 export const writeSynced = async (file: string, bytes: Uint8Array): Promise<void> => {
@@ -99,18 +83,18 @@ const clean = async (folder: string): Promise<void> => {
 
 const replaceFile = async (file: string, bytes: Uint8Array, temporary: string): Promise<void> => {
   const folder = Path.dirname(file)
-  await makeFolder(folder)
+  await DataFolder.make(folder)
   await writeSynced(temporary, bytes)
   await Fs.rename(temporary, file).catch(async (cause: unknown) => {
     await Fs.rm(temporary, { force: true })
     throw cause
   })
-  await syncFolder(folder)
+  await DataFolder.sync(folder)
 }
 
 const appendFile = async (file: string, bytes: Uint8Array): Promise<void> => {
   const folder = Path.dirname(file)
-  await makeFolder(folder)
+  await DataFolder.make(folder)
   const fresh = await Fs.stat(file).then(() => false, () => true)
   const handle = await Fs.open(file, "a", 0o600)
   try {
@@ -119,7 +103,7 @@ const appendFile = async (file: string, bytes: Uint8Array): Promise<void> => {
   } finally {
     await handle.close()
   }
-  if (fresh) await syncFolder(folder)
+  if (fresh) await DataFolder.sync(folder)
 }
 
 const readBounded = async (file: string): Promise<Option.Option<Uint8Array>> => {
@@ -136,7 +120,7 @@ const readBounded = async (file: string): Promise<Option.Option<Uint8Array>> => 
 const removeFile = async (file: string): Promise<void> => {
   try {
     await Fs.unlink(file)
-    await syncFolder(Path.dirname(file))
+    await DataFolder.sync(Path.dirname(file))
   } catch (cause) {
     if (!isMissing(cause)) throw cause
   }
@@ -176,7 +160,7 @@ export const layer = (options: {
     Store,
     Effect.gen(function*() {
       const root = Path.resolve(options.dir)
-      yield* attempt("list", root, () => makeFolder(root))
+      yield* attempt("create", root, () => DataFolder.make(root))
       yield* FolderLock.acquire(root)
       yield* attempt("list", root, () => clean(root))
       return make(root)

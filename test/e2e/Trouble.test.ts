@@ -79,6 +79,26 @@ describe("a node in trouble", () => {
     assert.include(run.stderr, file)
   })
 
+  it("exits 1 where no folder can be made, instead of trying for ever", async () => {
+    for (const nowhere of ["/proc/shoal", "/proc/shoal/below", "/dev/null/shoal"]) {
+      const run = await up({ name: "nowhere", "data-dir": nowhere })
+      assert.strictEqual(run.code, 1, run.stderr)
+      assert.include(run.stderr, nowhere)
+      assert.isTrue(oneLine(run.stderr), run.stderr)
+    }
+    const dev = await shoal(["dev", "--nodes", "1", "--port", "0", "--data-dir", "/proc/shoal"])
+    assert.strictEqual(dev.code, 1, dev.stderr)
+    assert.include(dev.stderr, "/proc/shoal")
+  })
+
+  it("says of a seed that its name is not known, and goes on trying", async () => {
+    const lost = await cluster.add("lost", { join: ["no-such-host.invalid:7946"] })
+    await waitUntil("it says what is wrong", async () => lost.stderr.includes("unknown host name"), 30_000)
+    lost.kill("SIGTERM")
+    await ended(lost)
+    assert.strictEqual(lost.exit, 0)
+  })
+
   it("exits 1 when an older living node has its name, and leaves that one alone", async () => {
     const run = await up({ name: "n2", "data-dir": Path.join(folder, "twin"), join: cluster.node("n1").gossip })
     assert.strictEqual(run.code, 1, run.stderr)
