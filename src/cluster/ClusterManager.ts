@@ -6,6 +6,7 @@
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -82,8 +83,8 @@ export class ClusterManager extends Context.Service<ClusterManager, {
   readonly learn: (reign: Reign.Reign) => Effect.Effect<void>
   /** An epoch found elsewhere (the catalog on disk, a peer's hello): the next claim of this node is above it. */
   readonly observeEpoch: (epoch: number) => Effect.Effect<void>
-  /** Runs `call` against the current master (which may be this node), again when it answers `NotMaster` or a new reign
-   * arrives, until the deadline (default 5 s). Other failures are the caller's, unless `retryOn` names them. */
+  /** Runs `call` against the current master (which may be this node), again when it answers `NotMaster` or another takes
+   * over by itself meanwhile (so `call` may be done twice), until the deadline (default 5 s). Other failures are the caller's, unless `retryOn` names them. */
   readonly masterCall: <A, E, R>(
     call: (master: NodeRef & { readonly reign: Reign.Reign }) => Effect.Effect<A, E, R>,
     options?: {
@@ -322,6 +323,26 @@ const nextReign = (actor: Actor, former: Reign.Reign): Effect.Effect<void> =>
     Effect.asVoid
   )
 
+/** Fails when another took over from this master by itself: a master that stopped never answers. After a handover the old
+ * master still does. */
+const superseded = (actor: Actor, master: Target): Effect.Effect<never, NotMaster> =>
+  actor.views.pipe(
+    Stream.filter(({ reign }) =>
+      reign !== undefined && reign.kind !== "granted" && Reign.isLower(master.reign, reign) &&
+      !Reign.isHeldBy(reign, master)
+    ),
+    Stream.take(1),
+    Stream.runDrain,
+    Effect.andThen(Effect.fail(new NotMaster({ reign: undefined })))
+  )
+
+/** Leaves the effect to itself when interrupted: giving up a call may take as long as its connection is stuck. */
+const unattended = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(
+    Effect.forkDetach(effect),
+    (fiber) => Effect.onInterrupt(Fiber.join(fiber), () => Effect.sync(() => fiber.interruptUnsafe()))
+  )
+
 const masterCall = <A, E, R>(
   actor: Actor,
   call: (master: Target) => Effect.Effect<A, E, R>,
@@ -332,11 +353,15 @@ const masterCall = <A, E, R>(
 ): Effect.Effect<A, Exclude<E, NotMaster> | NoMaster, R> => {
   const again = (former: Reign.Reign, after: Effect.Effect<void>) =>
     Effect.andThen(after, Effect.andThen(nextReign(actor, former), attempt))
+  const attended = (master: Target) =>
+    master.id === actor.self.id
+      ? call(master)
+      : Effect.raceFirst(unattended(call(master)), superseded(actor, master))
   const attempt: Effect.Effect<A, Exclude<E, NotMaster>, R> = Effect.suspend(() =>
     Effect.flatMap(
       findMaster(actor),
       (master) =>
-        Effect.catch(call(master), (error): Effect.Effect<A, Exclude<E, NotMaster>, R> => {
+        Effect.catch(attended(master), (error): Effect.Effect<A, Exclude<E, NotMaster>, R> => {
           if (isNotMaster(error)) {
             return again(
               master.reign,

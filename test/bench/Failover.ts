@@ -1,5 +1,5 @@
-/** From `kill -9` or `SIGSTOP` of the master to the next write that is acknowledged, N = 10, while warm functions are
- * called through the other nodes.
+/** From `kill -9` or `SIGSTOP` of the master to the next master, which takes registrations from then on, and to the next
+ * deploy that is acknowledged, N = 10, while warm functions are called through the other nodes.
  *
  * The control is the same write with the master in place. The called functions are those that are not warm on the
  * master: none of their calls may fail or start anything. */
@@ -9,7 +9,7 @@ import { type Row, row } from "./Row.ts"
 
 const size = 10
 const rounds = 100
-const functions = 10
+const names = Array.from({ length: 10 }, (_, i) => `f${i}`)
 const writerPauseMs = 2
 const callPauseMs = 10
 
@@ -65,14 +65,29 @@ const caller = (nodes: ReadonlyArray<Node>, services: ReadonlyArray<string>, cal
   }
 }
 
+/** When one of them became master, by its log, after `since`; milliseconds since the epoch. */
+const becameMaster = (nodes: ReadonlyArray<Node>, since: number): Promise<number> =>
+  waitUntil("the next master says so", async () => {
+    for (const { stderr } of nodes) {
+      for (const [, text = ""] of stderr.matchAll(/timestamp=(\S+)[^\n]*message="became master"/g)) {
+        const at = Date.parse(text)
+        if (at >= since) return at
+      }
+    }
+    return false
+  })
+
 const warmElsewhere = (cluster: LocalCluster, master: Node): Promise<Array<string>> =>
   waitUntil("functions warm on other nodes", async () => {
-    const other = cluster.alive.find((node) => node !== master)
+    const others = cluster.alive.filter((node) => node !== master)
+    const [other] = others
     if (other === undefined) return false
-    for (let i = 0; i < functions; i++) await other.call(`/function/f${i}`)
+    // a function starts where it is called first; then everybody gets to know where that is
+    for (const [i, name] of names.entries()) await others[i % others.length]?.call(`/function/${name}`)
+    for (const node of others) await Promise.all(names.map((name) => node.call(`/function/${name}`)))
     const listed = await other.json<ReadonlyArray<Listed>>(path)
     const found = listed.filter(({ name, warm }) =>
-      name.startsWith("f") && warm.length > 0 && !warm.includes(master.name)
+      names.includes(name) && warm.length > 0 && !warm.includes(master.name)
     )
     return found.length > 0 && found.map(({ name }) => name)
   })
@@ -88,8 +103,9 @@ export const run = async (
   const cluster = await LocalCluster.start(size)
   const rows: Array<Row> = []
   try {
-    for (let i = 0; i < functions; i++) await write(cluster.node("n1"), `f${i}`, "")
+    for (const name of names) await write(cluster.node("n1"), name, "")
     for (const signal of signals) {
+      const reigns: Array<number> = []
       const samples: Array<number> = []
       const idle: Array<number> = []
       const calls: Calls = { took: [], wrong: [] }
@@ -102,11 +118,13 @@ export const run = async (
         const calm = performance.now()
         idle.push(await firstWrite(writer, `calm ${signal} ${round}`) - calm)
         await sleep(100)
+        const at = Date.now()
         const from = performance.now()
         master.kill(signal)
         samples.push(await firstWrite(writer, `${signal} ${round}`) - from)
         await sleep(100)
         await stop()
+        reigns.push(await becameMaster(others, at) - at)
         const wrong = calls.wrong.length
         progress(`${signal} ${round + 1} of ${count}: ${samples.at(-1)?.toFixed(0)} ms, wrong calls so far: ${wrong}`)
         if (signal === "SIGSTOP") master.kill("SIGCONT")
@@ -117,10 +135,11 @@ export const run = async (
       }
       for (const line of calls.wrong.slice(0, 10)) progress(line)
       const name = `failover.${signal.toLowerCase()}`
-      const calm = row(`${name}.calm-write`, "ms", idle)
+      const calm = row(`${name}.calm-deploy`, "ms", idle)
       rows.push(
         calm,
-        row(`${name}.first-write`, "ms", samples, { name: calm.name, p50: calm.p50 }),
+        row(`${name}.next-master`, "ms", reigns),
+        row(`${name}.first-deploy`, "ms", samples, { name: calm.name, p50: calm.p50 }),
         row(`${name}.warm-call`, "ms", calls.took),
         row(`${name}.calls-failed-or-not-warm`, "calls", [calls.wrong.length])
       )

@@ -198,6 +198,19 @@ describe("calls to the master", () => {
     assert.isAbove(tried.length, 1)
   })
 
+  it("are made again at the next master when the one that was called never answers", () => {
+    const sim = five(13)
+    const called = sim.run("n5", (manager) =>
+      manager.masterCall((master) =>
+        Effect.suspend((): Effect.Effect<string> => {
+          if (master.id !== "n1") return Effect.succeed(master.id)
+          sim.kill("n1")
+          return Effect.never
+        })
+      ))
+    assert.deepStrictEqual(called, Exit.succeed("n2"))
+  })
+
   it("end with NoMaster at the deadline, and at once with the caller's own failures", () => {
     const sim = five(10)
     const never = sim.run(
