@@ -17,8 +17,8 @@ export interface Conditions {
   latency: readonly [min: number, max: number]
   /** refuses to write */
   full: boolean
-  /** acknowledges what is not synced */
-  lies: boolean
+  /** for which files a write is acknowledged that is not synced */
+  lies: (path: string) => boolean
 }
 
 export interface Counters {
@@ -53,7 +53,7 @@ export class SimDisk {
 
   constructor(world: World, conditions: Partial<Conditions> = {}) {
     this.world = world
-    this.conditions = { latency: [0.1, 1], full: false, lies: false, ...conditions }
+    this.conditions = { latency: [0.1, 1], full: false, lies: () => false, ...conditions }
   }
 
   /** The store of one process. It does nothing more once the process is gone: `gate` drops its steps. */
@@ -129,7 +129,7 @@ export class SimDisk {
       }
       this.counters.writes++
       const done = () => gate(() => resume(Effect.void))
-      if (conditions.lies) {
+      if (conditions.lies(path)) {
         this.show(path, bytes, true)
         world.after(writeBack * (0.2 + world.random()), () => this.sync(path))
         return void world.after(this.step(), done)

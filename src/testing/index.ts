@@ -1,6 +1,5 @@
 /** What tests of programs on Shoal may use (`shoal/testing`): the protocol alone in a simulator, and real layers in a
  * simulated world. */
-export * as CoreSim from "./CoreSim.ts"
 export * as SimNet from "./SimNet.ts"
 export * as Latency from "./simulator/Latency.ts"
 export * as Measures from "./simulator/Measures.ts"

@@ -7,12 +7,17 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Broadcast from "../../src/membership/Broadcast.ts"
+import * as ClusterKey from "../../src/membership/ClusterKey.ts"
+import * as Keyring from "../../src/membership/Keyring.ts"
 import * as Membership from "../../src/membership/Membership.ts"
-import { formatAddress } from "../../src/membership/Transport.ts"
+import { formatAddress, Transport } from "../../src/membership/Transport.ts"
+import * as NodeCipher from "../../src/node/NodeCipher.ts"
 import * as NodeTransport from "../../src/node/NodeTransport.ts"
+import * as Tcp from "../../src/node/Tcp.ts"
 
 export type Order =
   | {
@@ -21,6 +26,8 @@ export type Order =
     readonly join: ReadonlyArray<string>
     /** members of the whole cluster */
     readonly total: number
+    /** with a cluster key */
+    readonly keyed?: boolean
   }
   | { readonly _tag: "Leave"; readonly name: string }
   | { readonly _tag: "Burst"; readonly name: string; readonly count: number }
@@ -99,11 +106,22 @@ const listen = (name: string, membership: Membership.Membership["Service"]) => {
     }))
 }
 
+/** Sockets and the key of the cluster. */
+const sealed = Effect.gen(function*() {
+  const given = [Result.getOrThrow(ClusterKey.make(new Uint8Array(32).fill(7)))]
+  const made = yield* Keyring.make({ given, saved: undefined, save: () => Effect.void })
+  if (made === undefined) return NodeTransport.layer
+  const { keyring } = made
+  const transport = NodeTransport.make(Tcp.secured({ ring: keyring.ring, onRefused: () => {} }))
+  return Layer.merge(Layer.succeed(Transport, transport), Layer.succeed(Keyring.Keyring, keyring))
+}).pipe(Effect.provide(NodeCipher.layer))
+
 const start = (name: string, order: Extract<Order, { readonly _tag: "Start" }>): void => {
   const end = Deferred.makeUnsafe<void>()
   const program = Effect.gen(function*() {
     const layer = Membership.layer({ name, bind: "127.0.0.1:0", join: order.join, profile: "lan" })
-    const context = yield* Layer.build(Layer.fresh(layer).pipe(Layer.provide(NodeTransport.layer)))
+    const around = order.keyed === true ? yield* sealed : NodeTransport.layer
+    const context = yield* Layer.build(Layer.fresh(layer).pipe(Layer.provide(around)))
     const membership = Context.get(context, Membership.Membership)
     running.set(name, { membership, end, ended })
     yield* Effect.forkScoped(watch(name, membership, order.total))

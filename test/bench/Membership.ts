@@ -90,7 +90,7 @@ class Cluster {
   }
 
   /** A fresh cluster: one member, then all others at once through it. Returns how long until all see all. */
-  async form(total: number): Promise<number> {
+  async form(total: number, keyed = false): Promise<number> {
     const round = ++this.round
     this.news.length = 0
     this.names = Array.from({ length: total }, (_, i) => `r${round}-${i}`)
@@ -99,13 +99,13 @@ class Cluster {
     const [first] = this.names
     const [home] = this.hosts
     if (first === undefined || home === undefined) throw new Error("no members")
-    home.order({ _tag: "Start", names: [first], join: [], total })
+    home.order({ _tag: "Start", names: [first], join: [], total, keyed })
     const { address } = await this.until("the first is up", () => this.of("Started").at(0))
     await sleep(200)
     const begun = performance.timeOrigin + performance.now()
     for (const host of this.hosts) {
       const names = [...host.members].filter((name) => name !== first)
-      host.order({ _tag: "Start", names, join: [address], total })
+      host.order({ _tag: "Start", names, join: [address], total, keyed })
     }
     const done = await this.until("all see all", () => {
       const complete = this.of("Complete")
@@ -216,8 +216,8 @@ const bursts = async (cluster: Cluster, total: number, runs: number, say: (line:
 }
 
 /** Packets and bytes per member and second, after everything has settled. */
-const idle = async (cluster: Cluster, total: number, say: (line: string) => void) => {
-  await cluster.form(total)
+const idle = async (cluster: Cluster, total: number, keyed: boolean, say: (line: string) => void) => {
+  await cluster.form(total, keyed)
   await sleep(15_000)
   const numbers = async () => {
     const before = cluster.of("Numbers").length
@@ -296,9 +296,12 @@ export const run = async (
       rows.push(row("membership.burst-3000-received-by-30", "ms", samples, beside))
     }
     if (wanted("idle")) {
-      const { bytes, packets } = await idle(cluster, 30, progress)
-      rows.push(row("membership.idle-30-packets", "1/s per member", packets))
-      rows.push(row("membership.idle-30-bytes", "B/s per member", bytes))
+      for (const keyed of [false, true]) {
+        const { bytes, packets } = await idle(cluster, 30, keyed, progress)
+        const suffix = keyed ? "-with-a-key" : ""
+        rows.push(row(`membership.idle-30-packets${suffix}`, "1/s per member", packets))
+        rows.push(row(`membership.idle-30-bytes${suffix}`, "B/s per member", bytes))
+      }
     }
     for (const total of [10, 30]) {
       if (!wanted(`kill-${total}`)) continue

@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type * as Message from "../../src/swim/Message.ts"
-import * as Params from "../../src/swim/Params.ts"
-import { CoreSim } from "../../src/testing/CoreSim.ts"
+import { Scene } from "../testing/simulator/Scene.ts"
 import { address, alive, among } from "./Machine.ts"
 
 const quiet = { eagerDelay: 0, streamPing: false } as const
@@ -9,12 +8,10 @@ const quiet = { eagerDelay: 0, streamPing: false } as const
 describe("Newcomers", () => {
   it("that join at the same moment know each other at once, for every seed", () => {
     for (let seed = 1; seed <= 10; seed++) {
-      const sim = new CoreSim({ seed, params: Params.lan, network: { latency: [0.5, 15] } })
-      const first = sim.start("n0")
-      sim.run(500)
-      for (let i = 1; i < 30; i++) sim.start(`n${i}`, [first])
-      const took = sim.runUntil(() => sim.isComplete(), 5000)
-      assert.isTrue(took >= 0 && took <= 150, `seed ${seed}: ${took} ms`)
+      const scene = new Scene({ seed, network: { latency: { _tag: "Uniform", from: 0.5, to: 15 } } })
+      scene.run(500)
+      for (let node = 1; node < 30; node++) scene.act({ _tag: "Start", nodes: [node], seeds: [0] })
+      assert.isAtMost(scene.within(`join of seed ${seed}`, () => scene.isComplete(), 5000), 150)
     }
   })
 
