@@ -20,6 +20,8 @@ export interface DevScreen {
   readonly close: Effect.Effect<void>
 }
 
+const usualRows = 24
+
 export const make = (json: boolean): Effect.Effect<DevScreen, never, Session> =>
   Effect.gen(function*() {
     const session = yield* Session
@@ -42,7 +44,8 @@ export const make = (json: boolean): Effect.Effect<DevScreen, never, Session> =>
         const events = snapshot === undefined ? [] : DevView.changes(state.snapshot, snapshot)
         state.snapshot = snapshot ?? state.snapshot
         if (!draws) return yield* Effect.forEach(events, show, { discard: true })
-        const style = { ...Query.style(session), height: session.terminal.rows() - 1 }
+        // A terminal that does not tell its size says 0.
+        const style = { ...Query.style(session), height: (session.terminal.rows() || usualRows) - 1 }
         const frame = DevView.frame(snapshot, processes, style)
         if (frame !== state.frame) yield* redraw([], frame)
       })

@@ -108,7 +108,9 @@ export const describe = (event: Event): string => {
         ...event.urls.map((url) => `          curl ${url}`)
       ].join("\n")
     case "member":
-      return `member    ${Table.clean(event.id)} is ${event.status}, ${event.role}`
+      return `member    ${Table.clean(event.id)} is ${event.status}${
+        Report.isGone(event.status) ? "" : `, ${event.role}`
+      }`
     case "reign":
       return `reign     ${event.master ?? "nobody"} is master, epoch ${event.epoch}`
     case "function":
@@ -162,11 +164,9 @@ const row = (
   functions: ReadonlyArray<Report.Function>
 ): ReadonlyArray<Table.Cell> => {
   const status = member?.status ?? "unknown"
-  const gone = status !== "alive" && status !== "suspect"
-  const role = gone ? "-" : member?.role ?? "-"
   return [
     name,
-    { text: role, color: Report.roleColor(role) },
+    Report.roleCell({ role: member?.role, status }),
     { text: status, color: Report.statusColor(status) },
     member === undefined ? "-" : Report.time(member.startedAt).slice(11),
     node?.http ?? "-",

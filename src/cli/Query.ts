@@ -18,7 +18,7 @@ export interface Flags {
 /** The style of text for this session's stdout. */
 export const style = (session: Session["Service"]): Table.Style => ({
   color: session.terminal.color,
-  width: session.terminal.interactive ? session.terminal.columns() : undefined
+  width: session.terminal.interactive ? session.terminal.columns() || undefined : undefined
 })
 
 /** A reply of the administration, decoded. */

@@ -49,7 +49,7 @@ export const members = (list: ReadonlyArray<Member>, style: Table.Style): string
     ["MEMBER", "ROLE", "STATUS", "ADDRESS", "STARTED", "RELEASE"],
     byId(list).map((member) => [
       member.id,
-      { text: member.role ?? "-", color: roleColor(member.role ?? undefined) },
+      roleCell(member),
       { text: member.status, color: statusColor(member.status) },
       member.address,
       time(member.startedAt),
@@ -95,7 +95,14 @@ export const time = (value: number | string): string =>
     onSome: (at) => `${DateTime.formatIso(at).slice(0, 19).replace("T", " ")}Z`
   })
 
-export const roleColor = (role: string | undefined): Table.Color | undefined =>
+export const isGone = (status: string): boolean => status !== "alive" && status !== "suspect"
+
+/** The role of one that is there. */
+export const roleCell = ({ role, status }: Pick<Member, "role" | "status">): Table.Cell => {
+  return isGone(status) || role === undefined || role === null ? "-" : { text: role, color: roleColor(role) }
+}
+
+const roleColor = (role: string | undefined): Table.Color | undefined =>
   role === "master" ? "cyan" : role === "replica" ? "bold" : undefined
 
 export const statusColor = (name: string): Table.Color => {

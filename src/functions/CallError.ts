@@ -57,6 +57,22 @@ const kinds: Readonly<Record<Reason, Kind>> = {
   loop: kind(508, "router", false)
 }
 
+/** What a reason means, for a person who does not know the words. */
+const sentences: Readonly<Partial<Record<Reason, string>>> = {
+  concurrency: "every instance has as many calls as the function may have",
+  "handler-error": "the function failed; the log of the node that ran it says why, under this call id",
+  "bad-reply": "the function's answer cannot be sent",
+  crashed: "the function's instance ended during the call",
+  "out-of-memory": "the function used more memory than it may",
+  "host-crash": "the process in which the function ran ended during the call",
+  "start-failed": "the function does not start",
+  "peer-lost": "the node that had the call was lost",
+  "no-capacity": "the node can take no more now",
+  draining: "the node leaves",
+  timeout: "the function did not answer within its time",
+  loop: "the call was handed on too often"
+}
+
 export const isReason = (text: string): text is Reason => Object.hasOwn(kinds, text)
 
 export const status = (reason: Reason): number => kinds[reason].status
@@ -79,7 +95,7 @@ export const body = (reason: Reason, callId: string, detail?: Detail): string =>
     reason,
     callId,
     retryable: retryable || (detail?.idempotent === true && (status === 502 || status === 504)),
-    message: detail?.message,
+    message: detail?.message ?? sentences[reason],
     path: detail?.path
   })
 }

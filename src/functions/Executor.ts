@@ -104,7 +104,7 @@ export interface Executor {
   close(): Promise<void>
 }
 
-/** A line a function wrote, or an event of its instance worth a line. */
+/** A line a function wrote. */
 export interface Log {
   readonly instance: string
   readonly name: string

@@ -65,8 +65,14 @@ interface Diagnostic {
   readonly loc?: { readonly line: number; readonly column: number; readonly file?: string | undefined } | undefined
 }
 
+/** Relative to where the user is, if the file is below. */
+const shortest = (file: string): string => {
+  const relative = Path.relative(process.cwd(), file)
+  return relative.startsWith("..") ? file : relative
+}
+
 const fromDiagnostic = (entry: string, diagnostic: Diagnostic): Problem => ({
-  file: Path.relative(process.cwd(), diagnostic.loc?.file ?? diagnostic.id ?? entry),
+  file: shortest(diagnostic.loc?.file ?? diagnostic.id ?? entry),
   line: diagnostic.loc?.line ?? 0,
   column: diagnostic.loc === undefined ? 0 : diagnostic.loc.column + 1,
   message: plain(diagnostic.message)

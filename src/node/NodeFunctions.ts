@@ -49,8 +49,15 @@ const levels = {
 } as const
 
 /** A line that a function wrote. */
-const written = ({ at: _, level, text, ...fields }: Executor.Log): Effect.Effect<void> =>
-  Effect.annotateLogs(levels[level]("a function wrote a line"), { ...fields, text })
+const written = ({ callId, dropped, instance, level, name, text, version }: Executor.Log): Effect.Effect<void> =>
+  Effect.annotateLogs(levels[level]("a function wrote a line"), {
+    function: name,
+    version,
+    instance,
+    ...(callId === undefined ? {} : { callId }),
+    ...(dropped === 0 ? {} : { dropped }),
+    text
+  })
 
 const unexpected = (config: NodeConfig, error: unknown): Gateway.ListenError =>
   new Gateway.ListenError({

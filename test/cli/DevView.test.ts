@@ -57,7 +57,7 @@ describe("DevView.changes", () => {
     })
     assert.deepStrictEqual(DevView.changes(snapshot(), after).map(DevView.describe), [
       "reign     n2 is master, epoch 2",
-      "member    n1 is dead, worker",
+      "member    n1 is dead",
       "member    n2 is alive, master",
       "function  other (f) is warm on n1, n2",
       "function  hello is removed"

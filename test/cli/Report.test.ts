@@ -30,6 +30,11 @@ describe("Report", () => {
     assert.match(Report.members([member("a", { role: null, release: null })], plain), /a +- +alive .* -$/)
   })
 
+  it("shows no role of a member that is gone", () => {
+    const text = Report.members([member("a", { status: "left" }), member("b", { status: "dead" })], plain)
+    assert.notInclude(text, "worker")
+  })
+
   const status: Report.Status = {
     self: "n1",
     reign: { epoch: 7, master: "n2" },

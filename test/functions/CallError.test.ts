@@ -3,12 +3,17 @@ import * as CallError from "../../src/functions/CallError.ts"
 
 describe("CallError", () => {
   it("tells component, reason, call id and whether to try again, and nothing undefined", () => {
-    assert.deepStrictEqual(JSON.parse(CallError.body("concurrency", "c1")), {
+    assert.deepStrictEqual(JSON.parse(CallError.body("not-found", "c1")), {
       component: "router",
-      reason: "concurrency",
+      reason: "not-found",
       callId: "c1",
-      retryable: true
+      retryable: false
     })
+  })
+
+  it("says what a reason means, unless there is something more exact to say", () => {
+    assert.include(JSON.parse(CallError.body("handler-error", "c1")).message, "under this call id")
+    assert.strictEqual(JSON.parse(CallError.body("timeout", "c1", { message: "exact" })).message, "exact")
   })
 
   it("has the documented status for each reason", () => {

@@ -153,7 +153,7 @@ export class ExecutorPool implements Executor.Executor {
     const { start, worker } = await this.#worker(spec).finally(() => this.#acquiring--)
     const instance = new ExecutorInstance({ worker, spec, start })
     this.#instances.set(worker, instance)
-    void worker.exited.then((reason) => this.#ended(worker, reason))
+    void worker.exited.then(() => this.#instances.delete(worker))
     worker.host.assign(worker.id, spec.limits.memoryMb)
     try {
       await instance.init({ began, nice: this.#settings.nice, timeoutMs: this.#settings.initTimeoutMs })
@@ -290,14 +290,6 @@ export class ExecutorPool implements Executor.Executor {
       this.#timer = undefined
       this.#refill()
     }, wait)
-  }
-
-  #ended(worker: ExecutorHost.ExecutorWorker, { kind, message }: Executor.ExitReason): void {
-    if (kind !== "stopped") {
-      const text = `the instance ended (${kind}): ${message}`
-      this.#log(worker, { callId: undefined, level: "error", text, at: Date.now(), dropped: 0 })
-    }
-    this.#instances.delete(worker)
   }
 
   #log(worker: ExecutorHost.ExecutorWorker, line: Control.Line): void {

@@ -35,7 +35,10 @@ export const find = (module: unknown, env: Readonly<Record<string, string>>): Ha
 
 export const describe = (error: unknown): string => {
   const text = error instanceof Error ? error.stack ?? `${error.name}: ${error.message}` : `thrown: ${String(error)}`
-  return text.slice(0, Control.MaxMessage)
+  // Below the first frame of this file there is nothing of the function.
+  const lines = text.split("\n")
+  const ours = lines.findIndex((line) => line.startsWith("    at ") && line.includes(import.meta.url))
+  return (ours === -1 ? text : lines.slice(0, ours).join("\n")).slice(0, Control.MaxMessage)
 }
 
 class CallContext implements Context {

@@ -267,7 +267,10 @@ export class Placement implements Pool.Owner {
     const full = error.reason === "capacity" || error.reason === "closed"
     if (!call.asked.entry && full) return this.#refuse(call, "busy")
     const reason = full ? "no-capacity" : "start-failed"
-    this.fail(call, reason, { message: full ? undefined : `the function does not start: ${error.reason}` })
+    const message = full
+      ? undefined
+      : `the function does not start (${error.reason}); the log of ${this.#options.self} says why`
+    this.fail(call, reason, { message })
   }
 
   // --- asking the control plane
