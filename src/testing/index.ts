@@ -1,5 +1,6 @@
 /** What tests of programs on Shoal may use (`shoal/testing`): the protocol alone in a simulator, and real layers in a
  * simulated world. */
+export * as SimDisk from "./SimDisk.ts"
 export * as SimNet from "./SimNet.ts"
 export * as Latency from "./simulator/Latency.ts"
 export * as Measures from "./simulator/Measures.ts"

@@ -1,5 +1,7 @@
-/** Looks for defects of membership in many simulated runs: `npm run test:sim [-- --seeds N --from S --only NAME]`.
+/** Looks for defects in many simulated runs: `npm run test:sim [-- --seeds N --control N --from S --only NAME]`.
  *
+ * First the control plane (`--only control`): whole nodes under faults of networks, processes, disks and clocks, see
+ * `control/ControlTrial`; `--trace` prints what happened. Then the scenarios of the membership.
  * Every scenario gets its share of the seeds, at several sizes and under several losses; invariants M1 to M7 are checked
  * at every step. A failing seed is shrunk into `test/sim/regressions/`, which `npm test` replays from then on. */
 import * as Fs from "node:fs"
@@ -10,12 +12,17 @@ import type * as Plan from "../../src/testing/simulator/Plan.ts"
 import * as Regression from "../../src/testing/simulator/Regression.ts"
 import * as Report from "../../src/testing/simulator/Report.ts"
 import * as Scenarios from "../../src/testing/simulator/Scenarios.ts"
+import * as ControlTrial from "./control/ControlTrial.ts"
+import * as Parallel from "./control/Parallel.ts"
+import * as Sweep from "./control/Sweep.ts"
 
 const { values } = parseArgs({
   options: {
     seeds: { type: "string", default: "2000" },
+    control: { type: "string", default: "1000" },
     from: { type: "string", default: "1" },
-    only: { type: "string" }
+    only: { type: "string" },
+    trace: { type: "boolean", default: false }
   }
 })
 
@@ -46,9 +53,11 @@ const planOf = (scenario: Scenarios.Scenario, seed: number): Plan.Plan => {
 }
 
 const seeds = Number(values.seeds)
+const controls = Number(values.control)
 const from = Number(values.from)
-const scenarios = Scenarios.all.filter(({ name }) => values.only === undefined || values.only.split(",").includes(name))
-if (scenarios.length === 0 || !(seeds > 0) || !Number.isInteger(from)) {
+const wanted = (name: string): boolean => values.only === undefined || values.only.split(",").includes(name)
+const scenarios = Scenarios.all.filter(({ name }) => wanted(name))
+if ((scenarios.length === 0 && !wanted("control")) || !(seeds > 0) || !(controls >= 0) || !Number.isInteger(from)) {
   process.stderr.write(`test:sim: there is no scenario ${values.only}, or no such number of seeds\n`)
   process.exit(2)
 }
@@ -56,6 +65,37 @@ const shareOf = ({ name }: Scenarios.Scenario): number => shares[name]?.share ??
 const whole = scenarios.reduce((sum, scenario) => sum + shareOf(scenario), 0)
 let total = 0
 let failed = 0
+
+/** The seeds of the control plane, and how to see a failure again. */
+const sweepControl = async (): Promise<void> => {
+  const began = performance.now()
+  const line = (sum: Sweep.Summary): string =>
+    `${"control".padEnd(16)} ${String(sum.seeds).padStart(5)} seeds  ${
+      ((performance.now() - began) / 1000).toFixed(1).padStart(6)
+    } s  ` +
+    `${Report.time(sum.virtualMs)} of virtual time, ${sum.failures.length} failed, ${sum.acknowledged} deploys, ` +
+    `${sum.reigns} changes of reign, ${sum.handovers} handovers, well again within ${Report.time(sum.healedAfter)}\n`
+  const { failures, ...rest } = await Parallel.run({ from, seeds: controls })
+  process.stdout.write(line({ ...rest, failures }))
+  total += rest.seeds
+  failed += failures.length
+  for (const { seed, violations } of failures.slice(0, 10)) {
+    for (const violation of violations.slice(0, 3)) process.stdout.write(`  seed ${seed}: ${violation}\n`)
+    process.stdout.write(`  again: ${Sweep.again(seed)}\n`)
+  }
+}
+
+const showControl = (seed: number): void => {
+  const { faults, trace, violations } = ControlTrial.run({ seed })
+  for (const line of [...faults, ...trace, ...violations]) process.stdout.write(`${line}\n`)
+  total++
+  if (violations.length > 0) failed++
+}
+
+if (wanted("control") && controls > 0) {
+  if (values.trace) showControl(from)
+  else await sweepControl()
+}
 for (const scenario of scenarios) {
   const runs = Math.max(1, Math.ceil(seeds * shareOf(scenario) / whole))
   const experiment = new Experiment.Experiment({
