@@ -84,6 +84,7 @@ export class Mux {
   #lastId = 0
   #pingToken = 0
   #pongDue: number | undefined
+  #answeredPing = false
   #closed = false
   #receiving = false
   #arena: Uint8Array = nothing
@@ -137,8 +138,8 @@ export class Mux {
     this.#receiving = true
     const broken = this.#decoder.push(chunk, this.#onFrame)
     if (broken !== undefined) this.#break(broken)
+    this.#answeredPing = false
     if (this.#pongDue !== undefined) {
-      // One answer per chunk, to the newest question: a flood of pings cannot fill our write queue.
       this.send(Frame.Pong, 0, Frame.encodeU32(this.#pongDue))
       this.#pongDue = undefined
     }
@@ -215,10 +216,7 @@ export class Mux {
 
   #frame(type: Frame.Type, id: number, payload: Uint8Array): void {
     if (this.#closed) return
-    if (type === Frame.Ping) {
-      this.#pongDue = Frame.readU32(payload, 0)
-      return
-    }
+    if (type === Frame.Ping) return this.#pinged(payload)
     if (type === Frame.Pong) return this.#pong(Frame.readU32(payload, 0))
     const stream = this.#streams.get(id)
     if (stream !== undefined) {
@@ -238,6 +236,19 @@ export class Mux {
     const stream = new Stream(this, id, "server")
     this.#streams.set(id, stream)
     this.#options.onOpen?.(stream, head)
+  }
+
+  /** The first answer leaves before anything behind the question is looked at, which may keep this loop from turning:
+   * a peer without an answer knows that nothing was. A second one goes at the end of the chunk, to the newest question: a
+   * flood of pings cannot fill our write queue. */
+  #pinged(token: Uint8Array): void {
+    if (this.#answeredPing) {
+      this.#pongDue = Frame.readU32(token, 0)
+      return
+    }
+    this.#answeredPing = true
+    this.send(Frame.Pong, 0, token)
+    this.flush()
   }
 
   #pong(token: number): void {

@@ -185,15 +185,33 @@ describe("Mux", () => {
     assert.strictEqual(pair.client.inflight + pair.server.inflight, 0)
   })
 
-  it("answers pings, and one flood of them with one pong", () => {
+  it("answers pings, and a flood of them with two pongs", () => {
     const pair = new Pair()
     let pongs = 0
     for (let index = 0; index < 64; index++) assert.isTrue(pair.client.ping(() => pongs++))
     assert.isFalse(pair.client.ping(() => pongs++))
     pair.server.receive(new Uint8Array(pair.toServer.splice(0).flatMap((chunk) => [...chunk])))
-    assert.strictEqual(pair.toClient.length, 1)
+    assert.strictEqual(pair.toClient.length, 2)
     pair.settle()
     assert.strictEqual(pongs, 64)
+  })
+
+  it("answers a ping before it hands over what comes behind it in the same chunk", () => {
+    const written: Array<Uint8Array> = []
+    let before = 0
+    const mux = new Mux.Mux({
+      role: "server",
+      write: (chunks) => written.push(...chunks),
+      onPending: () => {},
+      onOpen: () => {
+        before = written.length
+      },
+      onBroken: () => {}
+    })
+    const ping = Frame.encode(Frame.Ping, 0, Frame.encodeU32(1))
+    mux.receive(new Uint8Array([...ping, ...Frame.encode(Frame.Head, 1, nothing)]))
+    assert.strictEqual(before, 1)
+    assert.deepStrictEqual([...(written[0] ?? [])], [...Frame.encode(Frame.Pong, 0, Frame.encodeU32(1))])
   })
 
   it("refuses to open more streams than allowed and breaks with a peer that does", () => {

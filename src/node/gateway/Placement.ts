@@ -39,6 +39,9 @@ export interface Options {
 /** A bundle or an exit may be told a little later than the stream's error that it explains. */
 const explainMs = 200
 
+/** A pause of our own loop from which on nobody's silence counts, milliseconds: timers run before what has come is read. */
+const lateMs = 120
+
 export class Placement implements Pool.Owner {
   readonly executor: Executor.Executor
   readonly now: () => number
@@ -48,6 +51,7 @@ export class Placement implements Pool.Owner {
   draining = false
   env: Readonly<Record<string, string>> = {}
   readonly #options: Options
+  #sweptAt = 0
   #emptied: Array<() => void> = []
 
   constructor(options: Options) {
@@ -113,13 +117,15 @@ export class Placement implements Pool.Owner {
 
   sweep(): void {
     const now = this.now()
+    const late = now - this.#sweptAt > lateMs
+    this.#sweptAt = now
     this.calls.forEach((call) => {
       if (call.deadline > now) return
       if (call.slot !== undefined) call.pool.check(call.slot)
       this.fail(call, "timeout")
     })
     for (const [version, pool] of this.pools) {
-      pool.sweep(now)
+      pool.sweep(now, late)
       if (pool.isIdle && (pool.retired || now - pool.usedAt > pool.manifest.limits.idleMs)) this.pools.delete(version)
     }
   }

@@ -120,9 +120,10 @@ export class Pool {
   }
 
   /** Stops what has been idle for its time, asks those for a sign of life whose calls were given up, and goes around
-   * those that give none. */
-  sweep(now: number): void {
+   * those that give none. `late`: our own loop has paused, so that answers may lie unread. */
+  sweep(now: number, late: boolean): void {
     for (const slot of this.slots.slice()) {
+      if (late) slot.pardon(now)
       if (slot.checkAt <= now) {
         slot.checkAt = Infinity
         this.check(slot)

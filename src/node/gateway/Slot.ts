@@ -60,6 +60,11 @@ export class Slot {
     return this.askedAt !== 0 && sentAt >= this.askedAt
   }
 
+  /** We were not there to hear its answer: what is silent is judged anew. */
+  pardon(now: number): void {
+    if (this.askedAt !== 0) this.heardAt = now
+  }
+
   heard(now: number): void {
     this.heardAt = now
     this.stuck = false

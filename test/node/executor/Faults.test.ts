@@ -51,6 +51,16 @@ describe("Functions that misbehave", () => {
     assert.deepStrictEqual([status, body, error?.code], [200, "first", "handler-error"])
   })
 
+  it("answer a ping before they begin with a call that was sent behind it", async () => {
+    const instance = await pool.start(Calls.spec("misbehave"))
+    const answered = instance.ping(2000)
+    const spinning = Calls.call(instance, "/spin")
+    assert.isTrue(await answered)
+    assert.isFalse(await instance.ping(200))
+    await instance.stop("tested")
+    assert.strictEqual((await spinning).error?.code, "stopped")
+  })
+
   it("are ended out of an endless loop while others keep answering", async () => {
     const spinning = await pool.start(Calls.spec("misbehave"))
     const other = await pool.start(Calls.spec("hello"))
