@@ -3,6 +3,7 @@
  * PURE. The first eligible in rank claims when a majority of the witnesses that the master named itself have lost it, when
  * gossip holds it dead or left, when there never was one, or when two reigns meet. The epoch is written down before
  * anybody is asked.
+ * A node that is about to leave makes none, unless it is master already.
  * Boundary: a claim that is decided is obeyed by `Election`, like every other reign. Invariants: R2 (a claim is above
  * every epoch heard, written or supported). */
 import type { Output } from "./ClusterMessage.ts"
@@ -100,7 +101,7 @@ export const consider = (self: ElectionState, topology: Topology.Topology, now: 
 
 const claimBasis = (self: ElectionState, topology: Topology.Topology, now: number): State.Basis | undefined => {
   const { reign } = self
-  if (self.granted) return undefined
+  if (self.granted || (self.retiring && !State.isMaster(self))) return undefined
   if (Topology.activeRun(topology, self.self)?.eligible !== true) return undefined
   if (reign === undefined) return "vacant"
   if (State.isMaster(self)) {

@@ -60,7 +60,7 @@ export interface ClusterState {
 export const make = (options: Options): ClusterState => ({
   self: options.self,
   topology: Topology.make(),
-  election: ElectionState.make(options),
+  election: ElectionState.make({ ...options, retiring: options.succession?.retiring }),
   replica: Replica.make(),
   registrations: options.registrations === undefined
     ? Registrations.make(options.self)

@@ -12,7 +12,8 @@ export interface MemberView {
   readonly bootId: BootId
   readonly startedAt: number
   readonly status: Status
-  readonly role: Role
+  /** undefined for who is gone, and for a member of the membership alone */
+  readonly role: Role | undefined
   readonly incarnation: Incarnation
   readonly address: Address
   /** undefined when the member's metadata is not ours */

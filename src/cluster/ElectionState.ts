@@ -75,6 +75,8 @@ export interface ElectionState {
   renewing: boolean
   /** a grant of this master is out: it claims nothing until the target is known to have it, to refuse it or to be gone */
   granted: boolean
+  /** this node is about to leave: it becomes master no more */
+  retiring: boolean
   notBefore: number
   contacted: boolean
   settleUntil: number
@@ -94,6 +96,8 @@ export const make = (options: {
   readonly reign: Reign.Reign | undefined
   /** the state of this same run is built anew */
   readonly rebuilt?: boolean | undefined
+  /** the node is about to leave */
+  readonly retiring?: boolean | undefined
 }): ElectionState => {
   const self: ElectionState = {
     self: options.self,
@@ -115,6 +119,7 @@ export const make = (options: {
     basis: undefined,
     renewing: options.rebuilt === true && Reign.isHeldBy(options.reign, options.self),
     granted: false,
+    retiring: options.retiring === true,
     notBefore: options.now,
     contacted: !options.joining,
     settleUntil: options.now,

@@ -126,6 +126,7 @@ export const apply = (
     }
     case "Retiring":
       succession.retiring = true
+      election.retiring = true
       return
   }
 }

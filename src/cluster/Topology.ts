@@ -1,7 +1,7 @@
 /** The members as the control plane needs them: ranked, with their metadata read, and with the roles that follow.
  *
  * PURE. Boundary: which member is alive is gossip's word; which reign is obeyed is `Election`'s. A member without
- * readable metadata (a node of membership alone) takes no part: it has no role but worker and no vote. */
+ * readable metadata (a node of membership alone) takes no part: it has no role and no vote. */
 import type { Member, MemberId } from "../swim/Member.ts"
 import type { MemberView } from "./ClusterView.ts"
 import * as NodeMeta from "./NodeMeta.ts"
@@ -136,7 +136,7 @@ export const memberViews = (self: Topology): Array<MemberView> =>
     bootId: node.bootId,
     startedAt: node.startedAt,
     status: node.member.status,
-    role: isUp(node) && node.meta !== undefined ? Role.roleOf(self.assignment, node.id) : "worker",
+    role: isUp(node) && node.meta !== undefined ? Role.roleOf(self.assignment, node.id) : undefined,
     incarnation: node.member.incarnation,
     address: node.member.address,
     meta: node.meta

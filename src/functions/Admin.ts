@@ -103,7 +103,7 @@ const toMember = (member: ClusterView.MemberView): Schema.Json => ({
   id: member.id,
   address: formatAddress(member.address),
   status: member.status,
-  role: member.role,
+  role: member.role ?? null,
   incarnation: member.incarnation,
   startedAt: member.startedAt,
   release: member.meta?.release ?? null,

@@ -51,7 +51,8 @@ const peerOf = (view: ClusterView.ClusterView, id: string): Peers.Peer | undefin
 
 const isActive = (member: ClusterView.MemberView): boolean => member.status === "alive" || member.status === "suspect"
 
-/** The alive and suspect members but for this node: replicas first, then the rest, the suspects last. */
+/** The alive and suspect members that take part, but for this node: replicas first, then the rest, the suspects last. One
+ * of membership alone has no disk for a copy. */
 export const others = (view: ClusterView.ClusterView): ReadonlyArray<MemberId> => {
   const place = (member: ClusterView.MemberView): number => {
     if (member.status === "suspect") return Number.MAX_SAFE_INTEGER
@@ -59,7 +60,7 @@ export const others = (view: ClusterView.ClusterView): ReadonlyArray<MemberId> =
     const replica = view.replicas.indexOf(member.id)
     return replica < 0 ? view.replicas.length : replica
   }
-  return view.members.filter((member) => isActive(member) && member.id !== view.self)
+  return view.members.filter((member) => isActive(member) && member.meta !== undefined && member.id !== view.self)
     .sort((a, b) => place(a) - place(b)).map((member) => member.id)
 }
 

@@ -307,6 +307,23 @@ describe("succession", () => {
     assert.strictEqual(sim.node("n1").state.role, "master")
   })
 
+  it("claims nothing when it was told to leave before its first contact, or as the first in rank", () => {
+    const sim = new ControlSim({ seed: 9 })
+    const alone = sim.start("n1", { joining: true })
+    sim.runFor(100)
+    sim.step(alone, { _tag: "Retiring" })
+    sim.runFor(10_000)
+    assert.isUndefined(alone.state.election.reign)
+
+    const leaving = new ControlSim({ seed: 12 })
+    startAll(leaving, 5)
+    leaving.step(leaving.node("n2"), { _tag: "Retiring" })
+    leaving.kill("n1")
+    assert.isTrue(leaving.runUntil(() => leaving.master() !== undefined, 1000))
+    assert.strictEqual(leaving.master()?.id, "n3")
+    assert.deepStrictEqual(leaving.violations, [])
+  })
+
   it("goes above every epoch it had before all nodes were restarted", () => {
     const sim = new ControlSim({ seed: 10 })
     const ids = startAll(sim, 5)
