@@ -75,14 +75,15 @@ const sweepControl = async (): Promise<void> => {
     } s  ` +
     `${Report.time(sum.virtualMs)} of virtual time, ${sum.failures.length} failed, ${sum.acknowledged} deploys, ` +
     `${sum.reigns} changes of reign, ${sum.handovers} handovers, well again within ${Report.time(sum.healedAfter)}\n`
-  const { failures, ...rest } = await Parallel.run({ from, seeds: controls })
+  const { failures, ...rest } = await Parallel.run({ from, seeds: controls, onFailure: printFailure })
   process.stdout.write(line({ ...rest, failures }))
   total += rest.seeds
   failed += failures.length
-  for (const { seed, violations } of failures.slice(0, 10)) {
-    for (const violation of violations.slice(0, 3)) process.stdout.write(`  seed ${seed}: ${violation}\n`)
-    process.stdout.write(`  again: ${Sweep.again(seed)}\n`)
-  }
+}
+
+const printFailure = ({ seed, violations }: Sweep.Summary["failures"][number]): void => {
+  for (const violation of violations.slice(0, 3)) process.stdout.write(`  seed ${seed}: ${violation}\n`)
+  process.stdout.write(`  again: ${Sweep.again(seed)}\n`)
 }
 
 const showControl = (seed: number): void => {

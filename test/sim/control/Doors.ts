@@ -37,17 +37,6 @@ export type Mutant =
   /** a member's age is what its own clock says */
   | "no-age"
 
-export const mutants: ReadonlyArray<Mutant> = [
-  "no-fence",
-  "no-order",
-  "no-evidence",
-  "no-floor",
-  "no-filter",
-  "no-fsync",
-  "no-seal",
-  "no-age"
-]
-
 export interface Watcher {
   readonly born: (process: Process, state: ClusterState.ClusterState) => void
   readonly died: (process: Process) => void

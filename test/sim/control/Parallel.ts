@@ -9,7 +9,7 @@ import * as Sweep from "./Sweep.ts"
 const share = 25
 
 const child = async (from: number, seeds: number): Promise<Sweep.Summary> => {
-  const process_ = spawn(process.execPath, [Path.join(import.meta.dirname, "child.ts"), `${from}`, `${seeds}`], {
+  const process_ = spawn(process.execPath, [Path.join(import.meta.dirname, "ShareMain.ts"), `${from}`, `${seeds}`], {
     stdio: ["ignore", "pipe", "inherit"]
   })
   const [output, [code]] = await Promise.all([text(process_.stdout), once(process_, "close")])
@@ -18,7 +18,11 @@ const child = async (from: number, seeds: number): Promise<Sweep.Summary> => {
 }
 
 export const run = async (
-  { from, seeds }: { readonly from: number; readonly seeds: number }
+  { from, onFailure, seeds }: {
+    readonly from: number
+    readonly seeds: number
+    readonly onFailure: (failure: Sweep.Summary["failures"][number]) => void
+  }
 ): Promise<Sweep.Summary> => {
   let sum = Sweep.empty
   let next = from
@@ -27,7 +31,9 @@ export const run = async (
     while (next < end) {
       const begin = next
       next = Math.min(end, begin + share)
-      sum = Sweep.join(sum, await child(begin, next - begin))
+      const summary = await child(begin, next - begin)
+      for (const failure of summary.failures) onFailure(failure)
+      sum = Sweep.join(sum, summary)
     }
   }
   await Promise.all(Array.from({ length: Math.min(Os.availableParallelism(), 8) }, worker))

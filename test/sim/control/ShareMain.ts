@@ -1,4 +1,4 @@
-/** A share of the seeds in a process of its own, for `Sweep` on several cores: `node child.ts FROM SEEDS`; prints JSON. */
+/** A share of the seeds in a process of its own, for `Sweep` on several cores: `node ShareMain.ts FROM SEEDS`; prints JSON. */
 import * as Sweep from "./Sweep.ts"
 
 const [from, seeds] = process.argv.slice(2).map(Number)
