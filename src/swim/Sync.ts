@@ -156,7 +156,8 @@ const make = (
     sent: false,
     received: false,
     equal: false,
-    quiet: options.purpose === "join",
+    // As memberlist has it (plain settings) a joiner passes on all it was told: that repairs rumours that died.
+    quiet: options.purpose === "join" && core.params.settleInterval > 0,
     opened: false,
     joiner: false,
     peer: undefined,
