@@ -26,6 +26,7 @@ import { Busy } from "./ClusterError.ts"
 import type { Answer, Input, Output } from "./ClusterMessage.ts"
 import * as ClusterState from "./ClusterState.ts"
 import type { ClusterView } from "./ClusterView.ts"
+import * as ElectionState from "./ElectionState.ts"
 import * as HandoverParts from "./HandoverParts.ts"
 import * as Metrics from "./Metrics.ts"
 import * as PeerCalls from "./PeerCalls.ts"
@@ -33,6 +34,7 @@ import type { Unstamped } from "./PeerCalls.ts"
 import type * as Peers from "./Peers.ts"
 import * as Reign from "./Reign.ts"
 import * as ReignStore from "./ReignStore.ts"
+import * as Replica from "./Replica.ts"
 import * as Replication from "./Replication.ts"
 import type { Run } from "./RoutingTable.ts"
 import type * as Store from "./Store.ts"
@@ -90,6 +92,8 @@ interface Shell {
   view: ClusterView
   asked: number
   restarts: number
+  /** since when there is no master */
+  masterlessSince: number | undefined
 }
 
 export const make = Effect.fnUntraced(function*(options: Options) {
@@ -120,7 +124,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     state,
     view: ClusterState.view(state),
     asked: 0,
-    restarts: 0
+    restarts: 0,
+    masterlessSince: undefined
   }
   const post = (input: Unstamped): Effect.Effect<void> =>
     Effect.asVoid(Queue.offer(shell.mailbox, { _tag: "Input", input }))
@@ -197,8 +202,23 @@ const loop = Effect.fnUntraced(function*(
       }
     }
     yield* Metric.update(Metrics.mailbox, Queue.sizeUnsafe(shell.mailbox))
+    yield* observe(shell)
   }
 })
+
+/** What is measured of the state itself, once a turn. */
+const observe = (shell: Shell): Effect.Effect<void> => {
+  const { election, replica, topology } = shell.state
+  const now = Alarm.monotonicMillis(shell.clock)
+  const since = ElectionState.masterlessSince(election, topology, now)
+  const before = shell.masterlessSince
+  shell.masterlessSince = since === undefined ? undefined : before ?? since
+  return Effect.all([
+    Metric.update(Metrics.replicaLag, Replica.lag(replica, now)),
+    Metric.update(Metrics.hasMaster, election.reign !== undefined && since === undefined ? 1 : 0),
+    before === undefined || since !== undefined ? Effect.void : Metric.update(Metrics.withoutMaster, now - before)
+  ], { discard: true })
+}
 
 const inputCounters = new Map<string, ReturnType<typeof labelled>>()
 const labelled = (kind: string) => Metric.withAttributes(Metrics.inputs, { kind })

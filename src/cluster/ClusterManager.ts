@@ -140,13 +140,13 @@ const make = Effect.gen(function*() {
     mastership: mastership(actor),
     writable: writable(actor),
     isOpen: readOr(actor, (state) => Succession.isOpen(state.succession), false),
-    handover: (to) => handover(actor, to),
-    retire: retire(actor),
+    handover: (to) => Effect.withSpan(handover(actor, to), "ClusterManager.handover", { attributes: { to } }),
+    retire: Effect.withSpan(retire(actor), "ClusterManager.retire"),
     takesPart: actor.takesPart,
     admit: (reign) => admit(actor, reign),
     learn: (reign) => Reign.isValid(reign) ? learn(actor, reign) : Effect.void,
     observeEpoch: (epoch) => actor.post({ _tag: "EpochSeen", epoch }),
-    masterCall: (call, options) => masterCall(actor, call, options)
+    masterCall: (call, options) => Effect.withSpan(masterCall(actor, call, options), "ClusterManager.masterCall")
   })
 })
 

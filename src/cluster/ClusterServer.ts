@@ -3,8 +3,10 @@
  * Job: names the caller by its connection, checks ranges, translates answers into successes and typed refusals, and
  * serves the two streams from the hubs of `Replication`.
  * Boundary: every answer is the state's. Only a look-up takes a second step: a replica asks the version's home. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
 import * as Stream from "effect/Stream"
@@ -13,10 +15,11 @@ import { ClusterActor } from "./ClusterActor.ts"
 import { HandoverRefused, Malformed, NotMaster } from "./ClusterError.ts"
 import type { Answer, Where } from "./ClusterMessage.ts"
 import { ClusterRpc, type Feed, type Found } from "./ClusterRpc.ts"
+import * as Metrics from "./Metrics.ts"
 import { Caller } from "./PeerServer.ts"
 import * as Reign from "./Reign.ts"
 import * as Replication from "./Replication.ts"
-import type { Run } from "./RoutingTable.ts"
+import type { Entry, Run } from "./RoutingTable.ts"
 
 type Actor = ClusterActor["Service"]
 
@@ -114,8 +117,15 @@ const refused = (question: string, answer: Answer): Effect.Effect<never, NotMast
   answer._tag === "NotMaster" ? Effect.fail(new NotMaster({ reign: answer.reign })) : unexpected(question, answer)
 
 /** Has this node hand over, if it is master; ends with the attempt. */
-export const transfer = Effect.fnUntraced(function*(actor: Actor, to: Member.MemberId) {
+export const transfer = Effect.fn("ClusterServer.transfer")(function*(actor: Actor, to: Member.MemberId) {
+  const began = yield* Clock.currentTimeMillis
   const answer = yield* actor.ask({ _tag: "HandoverAsked", to })
+  if (answer._tag === "HandoverEnded") {
+    const outcome = answer.refused?.reason ?? "done"
+    const took = (yield* Clock.currentTimeMillis) - began
+    yield* Metric.update(Metric.withAttributes(Metrics.handovers, { outcome }), took)
+    if (answer.closedMs > 0) yield* Metric.update(Metrics.closed, answer.closedMs)
+  }
   if (answer._tag !== "HandoverEnded") return yield* refused("HandoverAsked", answer)
   if (answer.reign !== undefined) return { reign: answer.reign, closedMs: answer.closedMs }
   return yield* new HandoverRefused(answer.refused ?? { reason: "aborted", detail: "it was given up" })
@@ -150,6 +160,8 @@ const subscription = Effect.fnUntraced(function*(actor: Actor, reign: Reign.Reig
   const answer = yield* actor.ask({ _tag: "SubscribeAsked", from, reign })
   if (answer._tag !== "Subscribed") return yield* refused("SubscribeAsked", answer)
   const snapshot = Replication.chunks(reign, answer.sequence, answer.entries)
+  yield* Metric.update(Metrics.snapshots, 1)
+  yield* Metric.update(Metrics.snapshotBytes, answer.entries.reduce((sum, entry) => sum + sizeOf(entry), 0))
   const changes = Stream.fromSubscription(listening).pipe(
     Stream.mapEffect((item): Effect.Effect<Feed, NotMaster> =>
       item._tag === "Changed"
@@ -159,6 +171,9 @@ const subscription = Effect.fnUntraced(function*(actor: Actor, reign: Reign.Reig
   )
   return Stream.concat(Stream.rechunk(Stream.fromIterable(snapshot), 1), changes)
 })
+
+/** Of an entry in a snapshot: its strings, boot id, counter and state. */
+const sizeOf = ({ node, version }: Entry): number => version.length + node.length + 17
 
 // ---- look-ups
 

@@ -155,6 +155,19 @@ export const hearsMaster = (self: ElectionState, topology: Topology.Topology, no
   return watch.heard || Topology.isAlive(topology, self.reign)
 }
 
+/** Since when there is no master, as far as this node knows: the last beat for a witness, `now` for who hears of it.
+ * Undefined while there is one, and before the first. */
+export const masterlessSince = (
+  self: ElectionState,
+  topology: Topology.Topology,
+  now: number
+): number | undefined => {
+  const { reign, watch } = self
+  if (reign === undefined || isMaster(self)) return undefined
+  if (watch?.lost === true && sameRun(watch.target, reign)) return watch.lastBeat
+  return Topology.isActive(topology, reign) ? undefined : now
+}
+
 /** The other active nodes. */
 export const others = (self: ElectionState, topology: Topology.Topology): Array<Run> =>
   topology.active.filter((node) => !sameRun(node, self.self)).map(({ bootId, id }) => ({ id, bootId }))

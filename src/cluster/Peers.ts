@@ -22,6 +22,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
+import * as Tracer from "effect/Tracer"
 import { formatAddress, HandshakeFailed, Transport } from "../membership/Transport.ts"
 import type { Address } from "../swim/Member.ts"
 import * as Hello from "./Hello.ts"
@@ -236,6 +237,9 @@ export const layer = (self: Self): Layer.Layer<Peers, never, Transport> =>
     })
   )
 
+/** Whether calls between nodes are traced: only when a tracer is there to see it, because it costs every call. */
+export const traced: Effect.Effect<boolean> = Effect.map(Tracer.Tracer, (tracer) => tracer !== Tracer.nativeTracer)
+
 /** A typed client of `group` on a connection. */
 export type Client<Rpcs extends Rpc.Any> = RpcClient.RpcClient<Rpcs, RpcClientError.RpcClientError>
 
@@ -243,13 +247,14 @@ export type Client<Rpcs extends Rpc.Any> = RpcClient.RpcClient<Rpcs, RpcClientEr
 export const clientsOf = Effect.fnUntraced(function*<Rpcs extends Rpc.Any>(group: RpcGroup.RpcGroup<Rpcs>) {
   const peers = yield* Peers
   const context = yield* Effect.context<Rpc.MiddlewareClient<NoInfer<Rpcs>>>()
+  const disableTracing = !(yield* traced)
   const clients = new WeakMap<Connection, Client<Rpcs>>()
   return Effect.fnUntraced(function*(peer: Peer): Effect.fn.Return<Client<Rpcs>, PeerUnavailable, Scope.Scope> {
     const connection = yield* peers.connect(peer)
     const known = clients.get(connection)
     if (known !== undefined) return known
     const client: Client<Rpcs> = yield* RpcClient.make(group, {
-      disableTracing: true,
+      disableTracing,
       generateRequestId: connection.nextRequestId
     }).pipe(
       Effect.provideService(RpcClient.Protocol, connection.protocol),

@@ -40,6 +40,8 @@ export interface Replica {
   followAt: number
   /** the sequence up to which the table is complete; undefined before the snapshot */
   applied: number | undefined
+  /** when it was last in step with the master */
+  inStepAt: number
   incoming: RoutingTable.RoutingTable | undefined
 }
 
@@ -60,6 +62,7 @@ export const make = (): Replica => ({
   follow: undefined,
   followAt: never,
   applied: undefined,
+  inStepAt: Number.NEGATIVE_INFINITY,
   incoming: undefined
 })
 
@@ -89,7 +92,7 @@ export const assume = (
   if (role === "worker") self.table = RoutingTable.make()
   const target = role === "replica" && reign !== undefined ? { id: reign.id, bootId: reign.bootId } : undefined
   if (target !== undefined) {
-    if (newReign || self.follow === undefined) subscribe(self, target, out)
+    if (newReign || self.follow === undefined) subscribe(self, target, now, out)
   } else if (self.follow !== undefined) {
     self.follow = undefined
     self.followAt = never
@@ -98,7 +101,8 @@ export const assume = (
   }
 }
 
-const subscribe = (self: Replica, target: Run, out: Array<Output>): void => {
+const subscribe = (self: Replica, target: Run, now: number, out: Array<Output>): void => {
+  if (self.follow === undefined) self.inStepAt = now
   self.follow = target
   self.followAt = never
   self.applied = undefined
@@ -195,6 +199,7 @@ export const receiveSnapshot = (
   self.table = target
   self.incoming = undefined
   self.applied = message.sequence
+  self.inStepAt = now
 }
 
 export const receiveDelta = (
@@ -210,16 +215,17 @@ export const receiveDelta = (
   if (self.applied === undefined || delta.sequence <= self.applied) return
   if (delta.sequence !== self.applied + 1) {
     out.push({ _tag: "Rejected", reason: "gap in the sequence" })
-    return subscribe(self, self.follow, out)
+    return subscribe(self, self.follow, now, out)
   }
   self.applied = delta.sequence
+  self.inStepAt = now
   RoutingTable.mergeAll(self.table, delta.entries)
   for (const run of delta.erased) RoutingTable.erase(self.table, run)
   if (delta.size < 0 || now - self.reignSince < mergeWindow) return
   const { hash, size } = RoutingTable.digest(self.table)
   if (hash === delta.hash && size === delta.size) return
   out.push({ _tag: "Rejected", reason: "digest differs" })
-  subscribe(self, self.follow, out)
+  subscribe(self, self.follow, now, out)
 }
 
 /** The subscription ended: try again while the role lasts. */
@@ -232,13 +238,19 @@ export const followEnded = (self: Replica, target: Run, now: number): void => {
 // ---- both
 
 export const settle = (self: Replica, topology: Topology.Topology, now: number, out: Array<Output>): void => {
-  if (self.role === "replica" && self.follow !== undefined && now >= self.followAt) subscribe(self, self.follow, out)
+  if (self.role === "replica" && self.follow !== undefined && now >= self.followAt) {
+    subscribe(self, self.follow, now, out)
+  }
   if (self.role !== "master" || self.reign === undefined) return
   if (now >= self.digestAt) {
     eraseAbsent(self, topology, now)
     flush(self, self.reign, now, out)
   } else if (now >= self.flushAt) flush(self, self.reign, now, out)
 }
+
+/** How long ago the table was last in step with the master's; 0 for who follows nobody. */
+export const lag = (self: Replica, now: number): number =>
+  self.role === "replica" && self.follow !== undefined ? Math.max(0, now - self.inStepAt) : 0
 
 export const nextWake = (self: Replica): number =>
   self.role === "worker" ? never : self.role === "master" ? Math.min(self.flushAt, self.digestAt) : self.followAt

@@ -6,6 +6,7 @@ import * as SocketServer from "effect/socket/SocketServer"
 import { ClusterRpc } from "../cluster/ClusterRpc.ts"
 import * as ClusterServer from "../cluster/ClusterServer.ts"
 import * as KeyRpc from "../cluster/KeyRpc.ts"
+import * as Peers from "../cluster/Peers.ts"
 import * as PeerServer from "../cluster/PeerServer.ts"
 import * as CatalogHandlers from "../functions/CatalogHandlers.ts"
 import { CatalogRpc } from "../functions/CatalogRpc.ts"
@@ -15,9 +16,10 @@ export const group = ClusterRpc.merge(CatalogRpc).merge(KeyRpc.KeyRpc)
 
 export const layer = Layer.effectDiscard(Effect.gen(function*() {
   const { sockets } = yield* PeerServer.PeerServer
+  const disableTracing = !(yield* Peers.traced)
   for (const { serialization, server } of sockets) {
     yield* Layer.build(Layer.fresh(
-      RpcServer.layer(group, { disableFatalDefects: true, disableTracing: true }).pipe(
+      RpcServer.layer(group, { disableFatalDefects: true, disableTracing }).pipe(
         Layer.provide([ClusterServer.layer, CatalogHandlers.layer, KeyRpc.layer]),
         Layer.provide(RpcServer.layerProtocolSocketServer),
         Layer.provide(Layer.succeed(SocketServer.SocketServer, server)),

@@ -200,14 +200,17 @@ describe("calls to the master", () => {
 
   it("are made again at the next master when the one that was called never answers", () => {
     const sim = five(13)
-    const called = sim.run("n5", (manager) =>
-      manager.masterCall((master) =>
-        Effect.suspend((): Effect.Effect<string> => {
-          if (master.id !== "n1") return Effect.succeed(master.id)
-          sim.kill("n1")
-          return Effect.never
-        })
-      ))
+    const called = sim.run(
+      "n5",
+      (manager) =>
+        manager.masterCall((master) =>
+          Effect.suspend((): Effect.Effect<string> => {
+            if (master.id !== "n1") return Effect.succeed(master.id)
+            sim.kill("n1")
+            return Effect.never
+          })
+        )
+    )
     assert.deepStrictEqual(called, Exit.succeed("n2"))
   })
 

@@ -12,6 +12,7 @@ import * as RpcServer from "effect/rpc/RpcServer"
 import type * as Scope from "effect/Scope"
 import * as SocketServer from "effect/socket/SocketServer"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
 import * as ClusterActor from "../../src/cluster/ClusterActor.ts"
 import * as ClusterManager from "../../src/cluster/ClusterManager.ts"
 import { ClusterRpc } from "../../src/cluster/ClusterRpc.ts"
@@ -63,7 +64,10 @@ export class ControlWorld {
   readonly trace: Array<string> = []
   readonly stores = new Map<string, Layer.Layer<Store.Store>>()
 
-  constructor(seed: number, conditions: Partial<Conditions> = {}) {
+  private readonly tracer: Tracer.Tracer
+
+  constructor(seed: number, conditions: Partial<Conditions> = {}, tracer: Tracer.Tracer = Tracer.nativeTracer) {
+    this.tracer = tracer
     this.world = new World({ seed })
     this.net = new SimNet(this.world, conditions)
   }
@@ -111,7 +115,10 @@ export class ControlWorld {
       this.tell(node, "Joined", other, "alive")
       if (other.item !== undefined) this.hear(node, other.item)
     }
-    node.fiber = this.world.fork(Effect.scoped(this.program(node, joining)), { seed: `${this.world.seed} ${id}` })
+    node.fiber = this.world.fork(
+      Effect.scoped(this.program(node, joining)).pipe(Effect.withTracer(this.tracer)),
+      { seed: `${this.world.seed} ${id}` }
+    )
     return node
   }
 
@@ -135,7 +142,7 @@ export class ControlWorld {
   ): Exit.Exit<A, E> {
     const { services } = this.node(id)
     if (services === undefined) throw new Error(`${id} has not started`)
-    const exit = this.world.join(this.world.fork(f(services.manager)), 10_000)
+    const exit = this.world.join(this.world.fork(Effect.withTracer(f(services.manager), this.tracer)), 10_000)
     if (exit === undefined) throw new Error("it took more than 10 s")
     return exit
   }
@@ -278,9 +285,10 @@ export class ControlWorld {
     )
     const serve = Layer.effectDiscard(Effect.gen(function*() {
       const { sockets } = yield* PeerServer.PeerServer
+      const disableTracing = !(yield* Peers.traced)
       for (const { serialization, server } of sockets) {
         yield* Layer.build(Layer.fresh(
-          RpcServer.layer(ClusterRpc, { disableFatalDefects: true, disableTracing: true }).pipe(
+          RpcServer.layer(ClusterRpc, { disableFatalDefects: true, disableTracing }).pipe(
             Layer.provide(ClusterServer.layer),
             Layer.provide(RpcServer.layerProtocolSocketServer),
             Layer.provide(Layer.succeed(SocketServer.SocketServer, server)),
