@@ -14,7 +14,7 @@ interface Benchmark {
   ) => Promise<ReadonlyArray<Row>>
 }
 
-const infrastructure = new Set(["main", "Row", "Load", "MemberProcess"])
+const infrastructure = new Set(["main", "Row", "Load", "MemberProcess", "ControlMain"])
 
 const { values } = parseArgs({
   options: {
