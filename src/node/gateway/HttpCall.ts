@@ -27,6 +27,13 @@ export interface Options {
   readonly driver: Driver
 }
 
+/** Longer bodies are not worth being copied twice. */
+const joinedBytes = 8 * 1024
+
+/** Every byte is one character and the other way around. */
+const latin1 = ({ buffer, byteLength, byteOffset }: Uint8Array): string =>
+  Buffer.from(buffer, byteOffset, byteLength).toString("latin1")
+
 const text = (milliseconds: number): string => (Math.round(milliseconds * 100) / 100).toString()
 
 export class HttpCall extends Call.Call {
@@ -100,7 +107,9 @@ export class HttpCall extends Call.Call {
     const whole = this.#held.length === 1 ? this.#held[0] : Buffer.concat(this.#held)
     const length = whole?.length ?? 0
     if (!this.#sendHead(length, Hop.decodeTrailer(trailer))) return
-    if (length === 0) response.end()
+    if (whole === undefined || length === 0) response.end()
+    // As text it leaves joined to the head, in one cheap write instead of one that gathers two pieces.
+    else if (length <= joinedBytes) response.end(latin1(whole), "latin1")
     else response.end(whole)
   }
 

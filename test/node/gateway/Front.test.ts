@@ -57,6 +57,22 @@ describe("Front", () => {
     assert.match(String(warm.headers["x-call-id"]), /^[a-z0-9]+-[a-z0-9]+$/)
   })
 
+  it("passes every byte of an answer on, whatever its length", async () => {
+    const bodies = [1, 255, 8192, 8193, 70_000].map((length) => Uint8Array.from({ length }, (_, i) => 255 - i % 256))
+    await using nodes = await Nodes.start({
+      functions: [hello],
+      count: 2,
+      handler: (head, stream) => Fakes.reply(stream, bodies[Number(head.url.slice(1))] ?? "")
+    })
+    for (const node of nodes.nodes) {
+      for (const [at, body] of bodies.entries()) {
+        const chunks: Array<Buffer> = []
+        for await (const chunk of await Nodes.open(node, `/function/hello/${at}`)) chunks.push(chunk)
+        assert.isTrue(Buffer.concat(chunks).equals(body), `${body.length} bytes through ${node.id}`)
+      }
+    }
+  })
+
   it("serves an alias and a version by its prefix", async () => {
     await using nodes = await start()
     assert.strictEqual((await Nodes.call(nodes.first, "/function/hello:canary")).status, 201)
