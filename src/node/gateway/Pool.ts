@@ -134,7 +134,14 @@ export class Pool {
       }
       if (!slot.stuck && slot.seemsStuck(now)) {
         slot.stuck = true
-        this.#owner.log("warn", "an instance does not answer, its next calls go elsewhere", this.#fields(slot))
+        if (!slot.noted) {
+          this.#owner.log(
+            "warn",
+            "an instance computes without a break, its next calls go elsewhere",
+            this.#fields(slot)
+          )
+        }
+        slot.noted = true
         this.#owner.stuck(slot)
       }
       const idle = slot.inflight === 0 && this.queue.size === 0

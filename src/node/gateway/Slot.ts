@@ -28,6 +28,8 @@ export class Slot {
   /** A call ran out of time: it lives only if it answers. */
   doomed = false
   stuck = false
+  /** It has been stuck before: the log has its line. */
+  noted = false
   /** It was silent for too long and is being ended: calls sent after `askedAt` never reached it. */
   killed = false
   ended: Executor.ExitReason | undefined
