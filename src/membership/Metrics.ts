@@ -137,7 +137,7 @@ export const failures = Metric.counter("shoal_membership_loops_died_total", {
 })
 export const probeRtt = Metric.histogram("shoal_probe_rtt_milliseconds", {
   description: "Round-trip times of answered pings",
-  boundaries: [0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+  boundaries: [0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
 })
 
 /** What the scrape reads. */

@@ -5,7 +5,7 @@
 import { LocalCluster, type Node } from "../e2e/LocalCluster.ts"
 import { type Row, row } from "./Row.ts"
 
-const rounds = 200
+const allRounds = 200
 const pauseMs = 1
 
 const bundle = Buffer.from("export default () => new Response('ok')").toString("base64")
@@ -46,7 +46,11 @@ const writer = (node: Node) => {
 
 const overlaps = ({ from, took }: Write, begin: number, end: number): boolean => from < end && from + took > begin
 
-export const run = async (progress: (line: string) => void): Promise<ReadonlyArray<Row>> => {
+export const run = async (
+  progress: (line: string) => void,
+  options: { readonly runs?: number }
+): Promise<ReadonlyArray<Row>> => {
+  const rounds = options.runs ?? allRounds
   const cluster = await LocalCluster.start(5)
   try {
     let master = await cluster.settled(5)
