@@ -56,7 +56,9 @@ const memory = (nodes: number): number => {
 }
 
 export const run = async (progress: (line: string) => void): Promise<ReadonlyArray<Row>> => {
-  const rows: Array<Row> = []
+  // First, before anything else has left memory to use again.
+  progress("memory, N = 4000")
+  const rows: Array<Row> = [row("simulator.memory.entry", "B", [memory(4000)])]
   const unit = "member-s/s"
   progress("calm, N = 100")
   const small = idle(100, 60, 0)
@@ -73,7 +75,5 @@ export const run = async (progress: (line: string) => void): Promise<ReadonlyArr
   progress("a crash, N = 1000")
   rows.push(row("simulator.crash.1000", unit, crash(1000, false), control))
   rows.push(row("simulator.crash.1000.checked", unit, crash(1000, true), control))
-  progress("memory, N = 4000")
-  rows.push(row("simulator.memory.entry", "B", [memory(4000)]))
   return rows
 }
