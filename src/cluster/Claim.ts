@@ -111,6 +111,7 @@ const claimBasis = (self: ElectionState, topology: Topology.Topology, now: numbe
     return hasDeparted(topology, pending) || now - self.pendingSince >= State.meetingGrace ? "meeting" : undefined
   }
   if (!Topology.isActive(topology, reign)) {
+    if (State.hearsMaster(self, topology, now) || now < State.mournedAt(self)) return undefined
     // a reign that is news beats a view in which its holder is dead: that view may be the older one
     return self.holderSeen || now - self.reignSince >= State.unknownGrace ? "departed" : undefined
   }

@@ -3,7 +3,8 @@
  * PURE. The witnesses of a master (its oldest others) hold a heartbeat with it. A witness that loses it tells the State.others;
  * at a majority the first eligible in rank claims the next epoch: it writes the epoch down, asks for support, and
  * announces. Where witnesses are missing, gossip's verdict (dead or left) stands in. A node that still hears its master
- * obeys no claim without a grant or a majority of witnesses, and tells its master instead.
+ * obeys no claim without a grant or a majority of witnesses, and tells its master instead. A beat counts for more than
+ * gossip's word that the master is dead, which a node that was cut off may have brought; it is denied within moments.
  * Boundary: gossip decides who is alive; this module is stepped by `ClusterState` and returns outputs. Invariants: R1
  * and R2 (`obey` is the only place where the reign changes, and it only rises). */
 import type { MemberId } from "../swim/Member.ts"
@@ -71,6 +72,7 @@ const obey = (
   self.reign = reign
   self.reignSince = now
   self.holderSeen = false
+  self.goneAt = undefined
   self.renewing = false
   self.floor = Math.max(self.floor, reign.epoch)
   if (!Reign.isLower(reign, self.pending)) self.pending = undefined
@@ -281,11 +283,16 @@ const followWitnesses = (self: ElectionState, topology: Topology.Topology, now: 
   const { reign } = self
   if (reign === undefined) return
   const present = Topology.isActive(topology, reign)
-  if (present) self.holderSeen = true
+  const heard = present || State.isHeardInPerson(self, topology, now)
+  if (present) {
+    self.holderSeen = true
+    self.goneAt = undefined
+  } else if (Topology.isSaidDead(topology, reign)) self.goneAt ??= now
+  if (self.watch !== undefined && State.isLost(self.watch, topology, now)) self.goneAt = Number.NEGATIVE_INFINITY
   // who watched a master that is gone stays the measure for its succession
   const computed = present ? computeWitnesses(self, topology, reign.id) : self.witnesses
   if (!self.announced || State.isMaster(self)) self.witnesses = computed
-  const watches = present && !State.isMaster(self) &&
+  const watches = heard && !State.isMaster(self) &&
     (self.witnesses.includes(self.self.id) || computed.includes(self.self.id))
   if (self.watch === undefined && watches) {
     const target = { id: reign.id, bootId: reign.bootId }
@@ -364,6 +371,7 @@ export const nextWake = (self: ElectionState, topology: Topology.Topology, now: 
   if (self.pending !== undefined) add(State.isMaster(self) ? self.pendingSince + State.meetingGrace : self.contestAt)
   if (reign !== undefined && self.claim === undefined && !Topology.isActive(topology, reign)) {
     add(self.reignSince + State.unknownGrace)
+    add(State.mournedAt(self))
   }
   return at
 }

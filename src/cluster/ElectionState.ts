@@ -20,6 +20,8 @@ export const contestInterval = 1000
 /** How long a reign of a member never seen is given the benefit of the doubt. */
 export const unknownGrace = 2000
 export const meetingGrace = 1000
+/** Who is said to be dead has this long to deny it, before a node that did not watch it itself believes it. */
+export const denialGrace = 1000
 /** A node that has joined waits this long for the reign to arrive before it looks for the first claim. */
 export const settleAfterContact = 200
 const joinTimeout = 3000
@@ -54,6 +56,8 @@ export interface ElectionState {
   reignSince: number
   /** the holder was seen alive since: its death is news, not an old view */
   holderSeen: boolean
+  /** since when gossip holds it for dead; `-Infinity` when this node itself lost it before */
+  goneAt: number | undefined
   /** The highest epoch heard, claimed or found. */
   floor: number
   /** A higher reign that is not obeyed, because the master is still heard. */
@@ -104,6 +108,7 @@ export const make = (options: {
     reign: options.reign,
     reignSince: Number.NEGATIVE_INFINITY,
     holderSeen: false,
+    goneAt: undefined,
     floor: Math.max(options.floor, options.reign?.epoch ?? 0),
     pending: undefined,
     pendingSince: 0,
@@ -150,9 +155,30 @@ export const hearsMaster = (self: ElectionState, topology: Topology.Topology, no
   if (self.reign === undefined) return false
   if (isMaster(self)) return true
   const { watch } = self
-  if (watch === undefined || !sameRun(watch.target, self.reign)) return Topology.isAlive(topology, self.reign)
-  if (watch.lost || watch.refused || now - watch.lastBeat > lostAfter(topology.active.length)) return false
+  if (watch === undefined || !sameRun(watch.target, self.reign)) {
+    return Topology.isAlive(topology, self.reign) || mayDeny(self, topology, now)
+  }
+  if (isLost(watch, topology, now)) return false
   return watch.heard || Topology.isAlive(topology, self.reign)
+}
+
+export const isLost = (watch: Watch, topology: Topology.Topology, now: number): boolean =>
+  watch.lost || watch.refused || now - watch.lastBeat > lostAfter(topology.active.length)
+
+/** A node that was cut off brings its own view with it, in which the master is dead, and the master denies it at once. */
+const mayDeny = (self: ElectionState, topology: Topology.Topology, now: number): boolean =>
+  self.reign !== undefined && self.goneAt !== undefined && now - self.goneAt < denialGrace &&
+  Topology.isSaidDead(topology, self.reign)
+
+/** From when on this node may succeed a master that it did not lose itself: whoever ranks before it claims first. */
+export const mournedAt = (self: ElectionState): number =>
+  self.goneAt === undefined ? Number.NEGATIVE_INFINITY : self.goneAt + denialGrace + 2 * retryDelay
+
+/** A beat is better evidence of life than anybody's word of death, but not than the master's own word that it leaves. */
+export const isHeardInPerson = (self: ElectionState, topology: Topology.Topology, now: number): boolean => {
+  const { reign, watch } = self
+  return reign !== undefined && watch !== undefined && sameRun(watch.target, reign) && watch.heard &&
+    !isLost(watch, topology, now) && Topology.isSaidDead(topology, reign)
 }
 
 /** Since when there is no master, as far as this node knows: the last beat for a witness, `now` for who hears of it.

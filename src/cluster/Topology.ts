@@ -124,6 +124,12 @@ export const isActive = (self: Topology, run: Run): boolean => activeRun(self, r
 /** Alive without doubt: not even suspect. */
 export const isAlive = (self: Topology, run: Run): boolean => activeRun(self, run)?.member.status === "alive"
 
+/** This very run is held for dead; it has not said itself that it leaves. */
+export const isSaidDead = (self: Topology, run: Run): boolean => {
+  const node = self.nodes.get(run.id)
+  return node?.bootId === run.bootId && node.member.status === "dead"
+}
+
 /** Master and replicas: those who hold the whole table. */
 export const keepers = (self: Topology): ReadonlyArray<Node> =>
   self.assignment.master === undefined

@@ -1,6 +1,7 @@
 /** The whole control plane as pure state machines under faults: R1 and R2 are checked at every step, agreement and R5
  * after the faults end, and each checker is proven by a mutant that it catches. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Reign from "../../src/cluster/Reign.ts"
 import type { SimOptions } from "./ControlNode.ts"
 import { ControlSim } from "./ControlSim.ts"
 
@@ -119,7 +120,10 @@ describe("the checkers", () => {
   it("R2 catches a node that obeys every reign it hears", () => {
     assert.isTrue(caughtBy({
       mutate: (input, { state }) => {
-        if ("reign" in input) state.election.reign = undefined
+        const { election } = state
+        if ("reign" in input && input.reign !== undefined && Reign.isLower(input.reign, election.reign)) {
+          election.reign = undefined
+        }
         return input
       }
     }, /^R2/))
@@ -262,6 +266,29 @@ describe("succession", () => {
 
   it("changes nothing when an old master that was cut off returns", () => {
     for (let seed = 1; seed <= 10; seed++) assert.strictEqual(masterAfterReturnOfMaster(seed), "n2")
+  })
+
+  it("believes its own beats, and gives a master time to deny, when a node that was cut off says that it is dead", () => {
+    // a witness, and a node that watches nobody
+    for (const [id, watches] of [["n3", true], ["n5", false]] as const) {
+      const sim = new ControlSim({ seed: 21 })
+      startAll(sim, 6)
+      const node = sim.node(id)
+      const other = sim.node("n6")
+      const master = node.state.topology.nodes.get(sim.node("n1").id)
+      if (master === undefined) throw new Error("no master")
+      assert.strictEqual(node.state.election.watch !== undefined, watches)
+      sim.step(node, { _tag: "MemberChanged", member: { ...master.member, status: "dead" } })
+      const { bootId, startedAt } = other
+      const claimed = { epoch: 2, id: other.id, bootId, startedAt, predecessor: undefined, witnesses: 0 }
+      sim.step(node, { _tag: "ReignHeard", reign: { ...claimed, kind: "plain" }, from: undefined })
+      sim.runFor(250)
+      assert.strictEqual(node.state.election.reign?.id, "n1", id)
+      sim.step(node, { _tag: "MemberChanged", member: { ...master.member, incarnation: 2 } })
+      sim.runFor(2000)
+      assert.strictEqual(sim.master()?.id, "n1", id)
+      assert.deepStrictEqual(sim.violations, [])
+    }
   })
 
   it("changes nothing when a worker that was cut off returns", () => {
