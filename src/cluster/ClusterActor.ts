@@ -90,6 +90,10 @@ interface Shell {
   readonly parts: Map<string, HandoverParts.Part>
   state: ClusterState.ClusterState
   view: ClusterView
+  /** `view` is older than the state: it is made anew for who looks, and published once at the end of a turn, because a
+   * large cluster that starts or parts changes it many times in one */
+  stale: boolean
+  unpublished: boolean
   asked: number
   restarts: number
   /** since when there is no master */
@@ -123,6 +127,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     parts: new Map(),
     state,
     view: ClusterState.view(state),
+    stale: false,
+    unpublished: false,
     asked: 0,
     restarts: 0,
     masterlessSince: undefined
@@ -151,7 +157,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     post,
     ask: (question) => ask(shell, question),
     read: (f) => read(shell, f),
-    view: Effect.sync(() => shell.view),
+    view: Effect.sync(() => currentView(shell)),
     views: views(shell),
     calls,
     replication,
@@ -201,6 +207,7 @@ const loop = Effect.fnUntraced(function*(
         out.length = 0
       }
     }
+    if (shell.unpublished) yield* publishView(shell)
     yield* Metric.update(Metrics.mailbox, Queue.sizeUnsafe(shell.mailbox))
     yield* observe(shell)
   }
@@ -338,7 +345,7 @@ const read = <A>(shell: Shell, f: (state: ClusterState.ClusterState) => A): Effe
 const views = (shell: Shell): Stream.Stream<ClusterView> =>
   Stream.unwrap(
     Effect.map(PubSub.subscribe(shell.viewHub), (subscription) =>
-      Stream.concat(Stream.sync(() => shell.view), Stream.fromSubscription(subscription)))
+      Stream.concat(Stream.sync(() => currentView(shell)), Stream.fromSubscription(subscription)))
   )
 
 // ---- what goes out
@@ -357,7 +364,10 @@ const carryOut = (hands: Hands, output: Output): Effect.Effect<void> => {
     case "SetTimer":
       return alarm.arm(output.at)
     case "ViewChanged":
-      return publishView(shell)
+      return Effect.sync(() => {
+        shell.stale = true
+        shell.unpublished = true
+      })
     case "Log":
       return Effect.logInfo(output.message).pipe(Effect.annotateLogs(output.fields))
     case "Rejected":
@@ -445,11 +455,20 @@ const obeyed = (hands: Hands, reign: Reign.Reign): Effect.Effect<void> => {
 
 const roleNumber = { master: 1, replica: 2, worker: 3 } as const
 
+const currentView = (shell: Shell): ClusterView => {
+  if (shell.stale) {
+    shell.stale = false
+    shell.view = ClusterState.view(shell.state)
+  }
+  return shell.view
+}
+
 const publishView = (shell: Shell): Effect.Effect<void> =>
   Effect.suspend(() => {
-    shell.view = ClusterState.view(shell.state)
-    return PubSub.publish(shell.viewHub, shell.view).pipe(
-      Effect.andThen(Metric.update(Metrics.role, roleNumber[shell.view.role])),
+    shell.unpublished = false
+    const view = currentView(shell)
+    return PubSub.publish(shell.viewHub, view).pipe(
+      Effect.andThen(Metric.update(Metrics.role, roleNumber[view.role])),
       Effect.andThen(Metric.update(Metrics.routes, ClusterState.routes(shell.state)))
     )
   })
