@@ -11,7 +11,7 @@
  *   3998 ms  ada: Suspected bob
  *   7998 ms  ada: Failed bob
  *  15000 ms  it runs again
- *  15503 ms  ada: Joined bob
+ *  15213 ms  ada: Joined bob
  *   ada sees ada:alive, bob:alive
  *   bob sees bob:alive, ada:alive
  */
