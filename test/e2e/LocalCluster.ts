@@ -171,6 +171,8 @@ export interface StartOptions {
   readonly headers?: Record<string, string>
   /** For Node itself, as `--cpu-prof`. */
   readonly execArgv?: ReadonlyArray<string>
+  /** A place of its own for a node: the address it listens on and the command that runs another there. */
+  readonly placeOf?: (name: string) => { readonly host: string; readonly command: readonly [string, ...Array<string>] }
 }
 
 export class LocalCluster {
@@ -209,8 +211,9 @@ export class LocalCluster {
       readonly env?: Readonly<Record<string, string>>
     } = {}
   ): Promise<Node> {
-    const { args: extra = [], env, execArgv = [], headers = {} } = this.options
-    const host = options.host ?? this.options.host ?? "127.0.0.1"
+    const { args: extra = [], env, execArgv = [], headers = {}, placeOf } = this.options
+    const place = placeOf?.(name)
+    const host = options.host ?? place?.host ?? this.options.host ?? "127.0.0.1"
     const dataDir = Path.join(this.folder, name)
     const join = options.join ?? this.alive.slice(0, 2).map((node) => node.gossip)
     const args = [
@@ -230,7 +233,9 @@ export class LocalCluster {
       dataDir
     ]
     for (const seed of join) args.push("--join", seed)
-    const child = spawn(process.execPath, [...execArgv, entry, ...args, ...extra, ...options.args ?? []], {
+    const whole = [process.execPath, ...execArgv, entry, ...args, ...extra, ...options.args ?? []]
+    const [command, ...rest] = place === undefined ? whole : [...place.command, ...whole]
+    const child = spawn(command ?? process.execPath, rest, {
       env: { ...process.env, ...env, ...options.env },
       stdio: ["ignore", "pipe", "pipe"]
     })
