@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { execFileSync, spawnSync } from "node:child_process"
 import * as Path from "node:path"
 
-const script = "ip netns add shoal-probe && ip netns del shoal-probe && ip link add a type veth peer name b"
+const script = "ip netns add shoal-probe && ip netns del shoal-probe && ip link add name left type veth peer name right"
 const possible = spawnSync("unshare", ["--net", "--mount", "sh", "-c", script], { stdio: "ignore" }).status === 0
 
 interface Played {
