@@ -14,7 +14,7 @@ import type { NotMaster } from "./ClusterError.ts"
 import type { Input, Output, Support } from "./ClusterMessage.ts"
 import { ClusterRpc } from "./ClusterRpc.ts"
 import * as Peers from "./Peers.ts"
-import type { Reign } from "./Reign.ts"
+import { limit, type Reign } from "./Reign.ts"
 import type { Run } from "./RoutingTable.ts"
 
 /** The peer is unknown, did not answer in time, or the connection broke. Fault: the peer or the network. State: unknown
@@ -162,16 +162,23 @@ const each = (to: ReadonlyArray<Run>, f: (to: Run) => Effect.Effect<void>): Effe
 const heard = (directory: Directory, reign: Reign | undefined, from: Run): Effect.Effect<void> =>
   reign === undefined ? Effect.void : directory.post({ _tag: "ReignHeard", reign, from })
 
+/** A claim below every reign that anybody obeys: it is refused without a trace. */
+export const greeting = (self: Run): Reign => ({
+  ...self,
+  epoch: 1,
+  startedAt: limit - 1,
+  predecessor: undefined,
+  kind: "plain",
+  witnesses: 0
+})
+
 /** The calls of a failover, once, without effect: a first use costs many times what the next ones do. */
 const greet = (call: PeerCalls["call"], self: Run, to: Run, reign: Reign): Effect.Effect<void> =>
   Effect.ignore(call(to, messageTimeout, (client) =>
     Effect.all([
       client.ClusterAnnounce({ reign }),
       client.ClusterVerdict({ reign, lost: false }),
-      // an epoch that everybody has passed is refused without a trace
-      client.ClusterSupport({
-        claim: { ...reign, ...self, epoch: 1, startedAt: 0, predecessor: undefined, kind: "plain", witnesses: 0 }
-      })
+      client.ClusterSupport({ claim: greeting(self) })
     ], { discard: true })))
 
 const askSupport = (call: PeerCalls["call"], directory: Directory, to: Run, claim: Reign): Effect.Effect<void> => {

@@ -1,6 +1,9 @@
 /** The whole control plane as pure state machines under faults: R1 and R2 are checked at every step, agreement and R5
  * after the faults end, and each checker is proven by a mutant that it catches. */
 import { assert, describe, it } from "@effect/vitest"
+import type { Output } from "../../src/cluster/ClusterMessage.ts"
+import * as ClusterState from "../../src/cluster/ClusterState.ts"
+import * as PeerCalls from "../../src/cluster/PeerCalls.ts"
 import * as Reign from "../../src/cluster/Reign.ts"
 import type { SimOptions } from "./ControlNode.ts"
 import { ControlSim } from "./ControlSim.ts"
@@ -252,6 +255,23 @@ describe("succession", () => {
     assert.isUndefined(sim.master())
     assert.isTrue(sim.runUntil(() => sim.master()?.id === "n4", 10_000))
     assert.strictEqual(sim.commonReign()?.kind, "plain")
+  })
+
+  it("supports no claim that is only a greeting, also in the first reign and by who lost its master", () => {
+    const sim = new ControlSim({ seed: 13 })
+    startAll(sim, 3)
+    const { state } = sim.node("n3")
+    assert.strictEqual(state.election.reign?.epoch, 1)
+    sim.partition(["n1"], ["n3"])
+    sim.runFor(1500)
+    const out: Array<Output> = []
+    const from = sim.node("n2").state.self
+    const claim = PeerCalls.greeting(from)
+    assert.isTrue(Reign.isValid(claim))
+    ClusterState.step(state, { _tag: "SupportAsked", now: sim.now, ask: 1, from, claim }, out)
+    const reply = out.find((output) => output._tag === "Reply")
+    assert.deepStrictEqual(reply?.answer, { _tag: "Supported", support: "refused", reign: state.election.reign })
+    assert.isUndefined(state.election.supported)
   })
 
   it("discards what a witness that slept took for silence", () => {
