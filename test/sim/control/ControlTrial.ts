@@ -15,6 +15,8 @@ import type { Mutant } from "./Doors.ts"
 export interface Options {
   readonly seed: number
   readonly mutant?: Mutant | undefined
+  /** what may happen to machines; by default everything */
+  readonly machines?: ReadonlyArray<(typeof machines)[number]> | undefined
 }
 
 export interface Outcome {
@@ -44,9 +46,11 @@ class ControlTrial {
   private working = true
   private handing = true
   private claims = 0
+  private readonly machines: NonNullable<Options["machines"]>
   healedAfter = 0
 
-  constructor({ mutant, seed }: Options) {
+  constructor({ machines: only = machines, mutant, seed }: Options) {
+    this.machines = only
     const nodes = [3, 4, 5, 5, 5, 6, 7][seed % 7] ?? 5
     this.cluster = new ControlCluster({ seed, nodes, watcher: this.checks, mutant })
     this.checks.cluster = this.cluster
@@ -89,7 +93,7 @@ class ControlTrial {
   private round(): void {
     const begun = [
       ...(this.draw() < 0.65 ? [this.faults.begin(networks)] : []),
-      ...(this.draw() < 0.65 ? [this.faults.begin(machines)] : [])
+      ...(this.draw() < 0.65 ? [this.faults.begin(this.machines)] : [])
     ]
     this.names.push(`${this.cluster.world.now.toFixed(0)} ${begun.map(({ name }) => name).join("+")}`)
     if (this.draw() < 0.4) this.handover()

@@ -8,6 +8,7 @@ export interface Options {
   readonly from: number
   readonly seeds: number
   readonly mutant?: Mutant | undefined
+  readonly machines?: ControlTrial.Options["machines"]
   /** stops at the first violation of this kind */
   readonly until?: RegExp | undefined
 }
@@ -43,10 +44,10 @@ export const join = (a: Summary, b: Summary): Summary => ({
   healedAfter: Math.max(a.healedAfter, b.healedAfter)
 })
 
-export const run = ({ from, mutant, seeds, until }: Options): Summary => {
+export const run = ({ from, machines, mutant, seeds, until }: Options): Summary => {
   let summary = empty
   for (let seed = from; seed < from + seeds; seed++) {
-    const { acknowledged, counts, healedAfter, lasted, violations } = ControlTrial.run({ seed, mutant })
+    const { acknowledged, counts, healedAfter, lasted, violations } = ControlTrial.run({ seed, mutant, machines })
     summary = join(summary, {
       seeds: 1,
       failures: violations.length === 0 ? [] : [{ seed, violations }],
