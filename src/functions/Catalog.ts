@@ -193,8 +193,12 @@ const make = Effect.gen(function*() {
     return yield* new NotFound({ name, unavailable: answers.asked > 0 && answers.answered === 0 })
   })
   return Catalog.of({
-    deploy: (deployment) => deploy(node, cluster, deployment),
-    remove: (name) => remove(node, cluster, name),
+    deploy: (deployment) =>
+      Effect.withSpan(deploy(node, cluster, deployment), "Catalog.deploy", {
+        attributes: { function: deployment.name }
+      }),
+    remove: (name) =>
+      Effect.withSpan(remove(node, cluster, name), "Catalog.remove", { attributes: { function: name } }),
     describe: (name) =>
       Effect.sync(() => Option.filter(Option.fromUndefinedOr(ledger.get(name)), CatalogState.isVisible)),
     list: Effect.sync(() => CatalogState.records(ledger.state).filter(CatalogState.isVisible)),
