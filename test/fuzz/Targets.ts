@@ -156,7 +156,7 @@ const machine: Target = {
     const from = { host: "10.0.0.9", port: 7946 }
     let now = 0
     let fed = 0
-    let swim = fresh()
+    let swim = fresh(packet)
     return {
       corpus: packets(random, Codec.binary),
       take: (bytes) => {
@@ -165,7 +165,7 @@ const machine: Target = {
         const out: Array<Swim.Output> = []
         now += 5
         if (++fed % 500 === 0) { // a liar may name any number of members; another test bounds the table
-          swim = fresh()
+          swim = fresh(packet)
           now = 0
         }
         if (received.length > 0) Swim.step(swim, { _tag: "Received", now, from, messages: received }, out)
@@ -182,7 +182,8 @@ const machine: Target = {
   }
 }
 
-const fresh = (): Swim.Swim =>
+/** One codec counts and encodes, as in a real member: what is passed on keeps the bytes in which it came. */
+const fresh = (packet: Packet.Packet): Swim.Swim =>
   Swim.make({
     self: {
       id: Member.id("self"),
@@ -194,8 +195,8 @@ const fresh = (): Swim.Swim =>
     params: Params.lan,
     seed: 1,
     now: 0,
-    sizeOf: Packet.make(Codec.binary).sizeOf,
-    packetOverhead: Packet.overhead
+    sizeOf: packet.sizeOf,
+    packetOverhead: packet.overhead
   })
 
 const hello: Target = {
