@@ -188,7 +188,8 @@ export class CatalogLedger {
 
   private writeAgain(name: string): Effect.Effect<void> {
     const record = this.get(name)
-    const written = record === undefined ? Effect.void : this.store.replace(`${folder.records}${name}`, toFile(record))
+    const path = `${folder.records}${name}`
+    const written = record === undefined ? this.store.remove(path) : this.store.replace(path, toFile(record))
     const done = Effect.sync(() => {
       this.unwritten.delete(name)
       this.refused.delete(name)
@@ -202,6 +203,7 @@ export class CatalogLedger {
   /** Brings the disk up to date; what it refuses stays for the next time. */
   readonly flush: Effect.Effect<void> = Effect.suspend(() => {
     this.dirty.closeUnsafe()
+    for (const name of CatalogState.takeForgotten(this.state)) this.unwritten.add(name)
     return Effect.forEach([...this.unwritten], (name) => this.writeAgain(name), { concurrency: 4, discard: true }).pipe(
       Effect.andThen(Effect.suspend(() => {
         const names = new Set(this.unsettled)

@@ -33,6 +33,8 @@ export type FunctionRecord = typeof FunctionRecord.Type
 /** Versions kept besides those under an alias. */
 export const keptVersions = 10
 const keptAborted = 64
+/** Removed functions that are remembered: those removed last. Every node forgets the same ones. */
+export const keptRemoved = 10_000
 export const maxAliases = 32
 
 const stampKey = (stamp: Aliases.Stamp): string => JSON.stringify([stamp.epoch, stamp.sequence, stamp.master])
@@ -234,16 +236,48 @@ interface Kept {
 export interface CatalogState {
   readonly kept: Map<string, Kept>
   readonly bucketDigests: ReadonlyArray<Words>
+  readonly keptRemoved: number
   highest: Aliases.Stamp | undefined
   visible: number
+  /** names that were forgotten and not yet asked for (`takeForgotten`) */
+  forgotten: Array<string>
 }
 
-export const make = (): CatalogState => ({
+export const make = (options: { readonly keptRemoved?: number } = {}): CatalogState => ({
   kept: new Map(),
   bucketDigests: Array.from({ length: buckets }, () => new Uint32Array(4)),
+  keptRemoved: options.keptRemoved ?? keptRemoved,
   highest: undefined,
-  visible: 0
+  visible: 0,
+  forgotten: []
 })
+
+/** The names forgotten since the last time this was asked. */
+export const takeForgotten = (self: CatalogState): ReadonlyArray<string> => self.forgotten.splice(0)
+
+/** The last that is known of a function of which nothing can be called. */
+const lastOf = (record: FunctionRecord): Aliases.Stamp | undefined =>
+  record.aborted.reduce<Aliases.Stamp | undefined>(maxStamp, stampOf(record))
+
+/** Forgets the function that was removed first, when there are too many. A node that still has it, because it was away
+ * while so many others were removed, brings it back. */
+const forget = (self: CatalogState): void => {
+  if (self.kept.size - self.visible <= self.keptRemoved) return
+  let first: Kept | undefined
+  let at: Aliases.Stamp | undefined
+  for (const kept of self.kept.values()) {
+    if (isVisible(kept.record)) continue
+    const stamp = lastOf(kept.record)
+    if (first !== undefined && maxStamp(at, stamp) === stamp) continue
+    first = kept
+    at = stamp
+  }
+  if (first === undefined) return
+  const { name } = first.record
+  toggle(self.bucketDigests[bucketOf(name)], first.digest)
+  self.kept.delete(name)
+  self.forgotten.push(name)
+}
 
 export const get = (self: CatalogState, name: string): FunctionRecord | undefined => self.kept.get(name)?.record
 
@@ -260,6 +294,7 @@ export const apply = (self: CatalogState, record: FunctionRecord): FunctionRecor
   self.kept.set(record.name, { record: merged, digest })
   self.highest = maxStamp(self.highest, stampOf(merged))
   for (const stamp of merged.aborted) self.highest = maxStamp(self.highest, stamp)
+  if (!isVisible(merged)) forget(self)
   return merged
 }
 

@@ -185,6 +185,27 @@ describe("a catalog's state", () => {
     assert.strictEqual(CatalogState.digestOf(one, "fn-a"), CatalogState.digestOf(two, "fn-a"))
   })
 
+  it("remembers the functions removed last, the same ones in whatever order it hears of them", () => {
+    const removals = Array.from(
+      { length: 9 },
+      (_, i) => CatalogState.removal(Manifest.FunctionName.make(`f${i}`), stamp(1, 10 + (i * 4) % 9))
+    )
+    const digests = new Set<string>()
+    for (let shift = 0; shift < removals.length; shift++) {
+      const state = CatalogState.make({ keptRemoved: 3 })
+      CatalogState.apply(state, deploy(1, stamp(1, 1)))
+      for (const change of [...removals.slice(shift), ...removals.slice(0, shift), ...removals]) {
+        CatalogState.apply(state, change)
+      }
+      const sequences = CatalogState.records(state).map(({ removed }) => removed?.sequence)
+      assert.sameMembers(sequences, [undefined, 16, 17, 18])
+      assert.isAtLeast(new Set(CatalogState.takeForgotten(state)).size, 6)
+      assert.deepStrictEqual(CatalogState.takeForgotten(state), [])
+      digests.add(CatalogState.digest(state))
+    }
+    assert.strictEqual(digests.size, 1)
+  })
+
   it("stamps the next write above everything it has seen", () => {
     const state = CatalogState.make()
     assert.deepStrictEqual(CatalogState.nextStamp(state, { epoch: 1, master: "a", above: 0 }), stamp(1, 1))
